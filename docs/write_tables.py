@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the tables of docs/*.md that are made from the code: hook variables, metrics, alerts, platforms.
+"""Writes the tables of docs/*.md that are made from the code: hook variables, metrics, alerts, platforms, modules.
 
     python docs/write_tables.py          updates them
     python docs/write_tables.py --check  exits 1 if one is not current
@@ -8,6 +8,7 @@ Each stands between a line `<!-- NAME: begin, written by docs/write_tables.py --
 table of metrics needs prometheus_client. `tests/test_docs_tables.py` checks that all are current."""
 from __future__ import annotations
 
+import ast
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +22,7 @@ sys.path.insert(0, str(TOP / "agent"))
 from tideover.hooks.environment import RUNNER_VARIABLES, VARIABLES  # noqa: E402
 from tideover.platforms import PLATFORMS, Support  # noqa: E402
 
+PACKAGE = TOP / "agent" / "tideover"
 RULES = TOP / "packaging" / "prometheus" / "tideover.rules.yml"
 ALERT = re.compile(r"- alert: (\w+)\n(.*?)severity: (\w+)\n.*?summary: '(.*?)'\n", re.DOTALL)
 FOR = re.compile(r"^ +for: (\w+)$", re.MULTILINE)
@@ -77,8 +79,52 @@ def platforms() -> Iterator[str]:
         yield f"| {kind} | {', '.join(names)} | {events} | {taken} |"
 
 
+FLOORS = (      # of docs/architecture.md: packages and modules, in the order in which a reader looks for them
+    ("Commands, and what puts the parts together", ("cli", "daemon", "service", "doctor", "drill", "__main__.py")),
+    ("The loop, and each subject of the world outside", (
+        "engine.py", "sources", "hooks", "applications", "pause", "clock", "fleet", "journal", "api", "metrics",
+        "simulator", "logs.py", "config_file.py", "sd_notify.py")),
+    ("What several of them need of the system", (
+        "http_client.py", "http_server.py", "threads.py", "system", "winapi", "client.py", "client_windows.py")),
+    ("Decision, documents and values: no I/O", (
+        "lifecycle", "timekeeping", "settings", "html", "status.py", "record.py", "documents.py", "findings.py",
+        "fleet_documents.py", "fleet_status.py", "policy.py", "effects.py", "observations.py", "model.py",
+        "platforms.py", "stores.py", "service_manager.py", "errors.py", "humanize.py", "text_safety.py",
+        "__init__.py")),
+)
+PURE = re.compile(r"(?<=\.) Pure\b[^.]*\.$|(?<=\.) Values only\.$")
+
+
+def modules() -> Iterator[str]:
+    """Every module with the first paragraph of its docstring, package by package."""
+    listed = [name for _, names in FLOORS for name in names]
+    files = sorted(file for file in PACKAGE.rglob("*.py") if "sample" not in file.relative_to(PACKAGE).parts)
+    missing = {file.relative_to(PACKAGE).parts[0] for file in files} ^ set(listed)
+    if missing:
+        raise ValueError(f"FLOORS lists other names than there are: {', '.join(sorted(missing))}")
+    for title, names in FLOORS:
+        yield from ("", f"### {title}", "", "| file | what lives there |", "|---|---|")
+        for name in names:
+            place = PACKAGE / name
+            for file in [place] if place.is_file() else [one for one in files if place in one.parents]:
+                yield from _module_rows(file)
+
+
+def _module_rows(file: Path) -> Iterator[str]:
+    name, text = file.relative_to(PACKAGE).as_posix(), file.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    first = " ".join((ast.get_docstring(tree) or "").partition("\n\n")[0].split())
+    about = _cell(PURE.sub("", first))
+    if file.name == "__init__.py" and file.parent != PACKAGE:
+        has_code = any(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in tree.body)
+        yield f"| **`{name if has_code else name.removesuffix('__init__.py')}`** | **{about}** |"
+    else:
+        yield f"| `{name}` | {about} |"
+
+
 TABLES: Mapping[str, Callable[[], Iterator[str]]] = {
     "hook-variables": hook_variables, "metrics": metrics, "alerts": alerts, "platforms": platforms,
+    "modules": modules,
 }
 
 

@@ -140,4 +140,4 @@ def until(happens: Callable[[], bool], timeout_s: float = 5.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not happens():
         assert time.monotonic() < deadline
-        time.sleep(0.005)
+        time.sleep(0.001)

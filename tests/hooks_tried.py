@@ -104,7 +104,7 @@ def await_that(question: Callable[[], object], within_s: float = WITHIN_S) -> No
     until = time.monotonic() + within_s
     while not question():
         assert time.monotonic() < until, "waited in vain"
-        time.sleep(0.005)
+        time.sleep(0.001)
 
 
 def read_pid(file: Path) -> int:

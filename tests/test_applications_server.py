@@ -142,7 +142,7 @@ def test_a_cancelled_run_still_gives_one_answer_and_the_late_one_is_no_violation
 
 def test_a_run_that_takes_too_long_is_cancelled_and_has_timed_out(world):
     client = connected(world)
-    world.server.start(run(limit_s=0.1), "t")
+    world.server.start(run(limit_s=0.03), "t")
     client.read()
     assert client.read() == {"cancel": {"run": 17}}
     client.send({"done": 17})

@@ -27,8 +27,8 @@ def fleet(tmp_path, monkeypatch):
         file.write_text(f'[source]\nkind = "azure"\n[fleet]\nstore = "{etcd.setting}"\n'
                         + "[paths]\n" + "".join(f'{name} = "{tmp_path}/{name}"\n' for name in ("hooks", "state", "runtime")))
         monkeypatch.setenv("TIDEOVER_CONFIG", str(file))
-        monkeypatch.setattr(administration, "WATCH_S", 0.1)
-        monkeypatch.setattr(administration, "LOOK_S", 0.02)
+        monkeypatch.setattr(administration, "WATCH_S", 0.03)
+        monkeypatch.setattr(administration, "LOOK_S", 0.01)
         yield Fleet(etcd)
 
 

@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -103,10 +103,20 @@ def test_an_application_of_ones_own_is_tried_without_a_configuration():
         assert not Path(path).parents[2].exists()
 
 
+def free_ports(count: int) -> tuple[str, int]:
+    """An address of this machine and the first of so many ports in a row that are free there."""
+    while True:
+        place, first = ".".join(["127", *(str(random.randint(1, 254)) for _ in range(3))]), random.randint(10_000, 30_000)
+        with suppress(OSError), ExitStack() as held:
+            for port in range(first, first + count):
+                held.enter_context(socket.create_server((place, port)))
+            return place, first
+
+
 def test_each_vm_of_an_availability_set_has_a_port_of_its_own_and_its_client_sees_its_name():
-    place = ".".join(["127", *(str(random.randint(1, 254)) for _ in range(3))])      # where nothing else has a port
-    with simulating("availability-set", "--listen", f"{place}:20080", "--vm-name", "web-7") as (process, url):
-        urls = [url, *(url.replace(":20080", f":{20080 + offset}") for offset in (1, 2))]
+    place, first = free_ports(3)
+    with simulating("availability-set", "--listen", f"{place}:{first}", "--vm-name", "web-7") as (process, url):
+        urls = [url.replace(f":{first}", f":{first + offset}") for offset in range(3)]
         events = [json.loads(ask(one))["Events"] for one in urls]
         while not events[0]:
             events = [json.loads(ask(one))["Events"] for one in urls]

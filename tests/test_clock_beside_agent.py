@@ -47,3 +47,17 @@ def test_an_agent_tells_which_time_servers_it_has_just_asked(tmp_path: Path) -> 
         socket = tmp_path / "run" / "tideover.sock"
         queries = one.until(lambda: read_time_queries(socket, tmp_path / "state"))
         assert 0 <= queries[address] < 3
+
+
+def test_an_agent_asks_no_time_server_within_two_seconds_of_a_commands_question(tmp_path: Path) -> None:
+    """An event is announced just after the command; the agent wants a sample from before the stop."""
+    with _NotingServer() as server, world(tmp_path, time_offset_s=None) as one:
+        one.time_server = server
+        one.hook("10-first")
+        one.start()
+        one.until(lambda: server.asked_at_s and time.monotonic() - server.asked_at_s[-1] > 2.2)
+        one.command("clock", "--json")
+        asked = len(server.asked_at_s)
+        one.freeze()
+        one.until(lambda: len(server.asked_at_s) > asked, 5.0)
+        assert asked >= 2 and min(later - earlier for earlier, later in pairwise(server.asked_at_s)) >= 2.0

@@ -146,7 +146,7 @@ def test_an_answer_that_is_none_of_chronys_counts_for_nothing(tmp_path: Path, sp
     else:
         fake.answer = lambda data: b"\6\2"  # type: ignore[method-assign]
     with fake.serving() as port:
-        chrony = Chrony(machine(tmp_path, {}, chrony_monitor=port, timeout_s=0.02))
+        chrony = Chrony(machine(tmp_path, {}, chrony_monitor=port, timeout_s=0.01))
         assert chrony.report() == DaemonReport("chrony", note="it does not answer")
         assert not chrony.is_running()
 
@@ -392,14 +392,15 @@ def test_a_bad_clock_makes_its_daemon_measure_once_and_that_is_reported(tmp_path
         assert sum("try-restart" in command for command in commands.asked) == 1
 
 
-@pytest.mark.parametrize(("remedy", "behind_s"), [("none", 4.0), pytest.param("daemon", 0.0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("remedy", "behind_s", "words"), [
+    ("none", 4.0, "one source"), pytest.param("daemon", 0.0, "", marks=pytest.mark.slow)])
 def test_a_daemon_is_left_alone_unless_the_clock_is_bad_and_the_owner_wants_it(
-        tmp_path: Path, remedy: str, behind_s: float) -> None:
+        tmp_path: Path, remedy: str, behind_s: float, words: str) -> None:
     commands = Commands()
     here = machine(tmp_path, {"/run/systemd/timesync/synchronized": ""}, run=commands)
     with TimeServer() as server:
-        with owner(server, clocks=PlayedClocks(behind_s), deadline_s=0.1, surroundings=here, remedy=remedy) as one:
-            one.check()
+        with owner(server, clocks=PlayedClocks(behind_s), surroundings=here, remedy=remedy) as one:
+            one.check_to_the_deadline(words)
     assert not any("try-restart" in command for command in commands.asked)
 
 

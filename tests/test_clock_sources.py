@@ -379,8 +379,8 @@ def test_while_an_event_is_near_the_owners_servers_take_turns() -> None:
 
 def test_a_learnt_server_is_asked_a_moment_later_by_chance_and_the_owners_at_once(tmp_path: Path) -> None:
     with TimeServer() as server:
-        here = machine(tmp_path, {"/etc/chrony/chrony.conf": f"server 127.0.0.1 port {server.port}"}, chance=lambda: 0.1)
-        for servers, waits_s in (((), 0.04), ((server.name,), 0.0)):
+        here = machine(tmp_path, {"/etc/chrony/chrony.conf": f"server 127.0.0.1 port {server.port}"}, chance=lambda: 0.05)
+        for servers, waits_s in (((), 0.02), ((server.name,), 0.0)):
             with owner(*servers, surroundings=here) as one:
                 began_s = time.time()
                 assert one.check().verdict is Verdict.GOOD

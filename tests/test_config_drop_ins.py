@@ -8,7 +8,7 @@ import pytest
 
 from tideover.cli import main
 from tideover.config_file import load_settings, load_tolerantly
-from tideover.daemon.startup import require_private_credentials
+from tideover.daemon.startup import require_trusted_named
 from tideover.errors import ConfigurationError, WrongUseError
 
 POSIX_ONLY = pytest.mark.skipif(sys.platform == "win32", reason="mode bits")
@@ -122,13 +122,43 @@ def test_a_credential_file_of_the_fleet_is_refused_if_others_can_read_a_secret_o
     assert main(["config", "check", config]) == 2
     assert f"chmod go-r {password}" in capsys.readouterr().err
     with pytest.raises(WrongUseError, match="cannot use a credential file of \\[fleet\\]: "):
-        require_private_credentials(load(home))
+        require_trusted_named(load(home))
     password.chmod(0o600)
     assert main(["config", "check", config]) == 0
     authority.chmod(0o666)
     assert main(["config", "check", config]) == 2
     drop_in(home, "20.toml", '[fleet]\nstore = ""\n')
     assert main(["config", "check", config]) == 0           # without a store nothing of it is used
+
+
+@POSIX_ONLY
+def test_the_program_of_vmware_tools_is_refused_if_others_can_change_it(home, capsys):
+    program = home / "vmtoolsd"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    drop_in(home, "10.toml", f'[source]\nkind = "vsphere"\n[source.vsphere]\nvmtoolsd = "{program}"\n')
+    config = str(home / "tideover.toml")
+    assert main(["config", "check", config]) == 0
+    program.chmod(0o757)
+    assert main(["config", "check", config]) == 2
+    assert f"chmod go-w {program}" in capsys.readouterr().err
+    with pytest.raises(WrongUseError, match=r"cannot use source\.vsphere\.vmtoolsd: "):
+        require_trusted_named(load(home))
+    drop_in(home, "20.toml", f'[hooks]\ntimeout = "20s"\n[source.vsphere]\nvmtoolsd = "{home / "gone"}"\n')
+    assert main(["config", "check", config]) == 0           # a poll says that it is not installed
+
+
+@POSIX_ONLY
+def test_a_program_of_notify_that_would_be_refused_is_a_warning(home, capsys):
+    program = home / "tell"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o777)
+    drop_in(home, "10.toml", f'[notify]\ncommand = ["{program}"]\n')
+    assert main(["config", "check", str(home / "tideover.toml")]) == 0
+    assert f"notify.command: {program} can be written by everybody: chmod go-w {program}" in capsys.readouterr().err
+    program.chmod(0o755)
+    assert main(["config", "check", str(home / "tideover.toml")]) == 0
+    assert "notify.command" not in capsys.readouterr().err
 
 
 @POSIX_ONLY

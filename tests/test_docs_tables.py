@@ -25,3 +25,13 @@ def test_each_table_stands_in_a_document():
 def test_each_alert_of_the_rules_is_in_its_table():
     rules = write_tables.RULES.read_text()
     assert [row.split("`")[1] for row in write_tables.alerts() if "`" in row] == re.findall(r"- alert: (\w+)", rules)
+
+
+def test_a_contributor_finds_each_module_once_with_what_lives_there():
+    rows = [row.strip("|* ").split(" | ", 1) for row in write_tables.modules() if row.startswith(("| `", "| **"))]
+    named = [name.strip("`* ") for name, _ in rows]
+    package = write_tables.PACKAGE
+    assert sorted(named) == sorted({*named}) and all((package / name).exists() for name in named)
+    files = {file for file in package.rglob("*.py") if "sample" not in file.parts and file.name != "__init__.py"}
+    assert files <= {package / name for name in named}
+    assert [name for name, about in rows if not 25 <= len(about) <= 230] == [], "one sentence or two, of a docstring's first paragraph"

@@ -281,7 +281,7 @@ def test_who_tells_and_waits_finds_in_the_state_what_came_of_it(tmp_path):
     engines: queue.SimpleQueue[Engine] = queue.SimpleQueue()
 
     def slow_moment() -> Moment:
-        time.sleep(0.01)        # so that the engine is still at it when whoever does not wait looks
+        time.sleep(0.003)        # so that the engine is still at it when whoever does not wait looks
         return at(0)
 
     def live_on_its_own_thread() -> None:
@@ -335,7 +335,7 @@ def test_an_event_centuries_ahead_is_waited_for_like_any_other(tmp_path, year):
         engine = engine_on(tmp_path / "j.db", World())
         engine.handle(ob.Restarted(boot))
         engine.post(ob.Polled(document_at((far,), now), ME))
-        threading.Timer(0.01, engine.stop).start()     # after the engine has begun to wait
+        threading.Timer(0.005, engine.stop).start()     # after the engine has begun to wait
         engine.run()
         assert engine.state.cases[FREEZE.id].phase.value == "scheduled"
     engine.handle(documents()[2])

@@ -12,7 +12,7 @@ from tideover.config_file import load_settings
 from tideover.daemon.agent import Agent
 agent = Agent(load_settings(Path(sys.argv[1]), {}))
 agent.start()
-time.sleep(0.1)
+time.sleep(0.03)
 print(json.dumps([sorted(name for name in sys.modules if "fleet" in name), sorted(one.name for one in threading.enumerate()),
                   agent.choices.current.fleet is None]))
 agent.close()

@@ -69,8 +69,9 @@ def test_what_is_no_document_is_refused_with_its_key(decode, value):
 
 @pytest.mark.parametrize("change", [
     {"members": {"vm-1": {"state": "perhaps", "vm_id": ""}}}, {"members": {"vm-1": 3}}, {"resources": [1]},
-    {"acknowledgement": {"by": "vm-1"}}, {"acknowledgement": {"by": 1, "n": 1}}, {"acknowledgement": {"by": None, "n": True}}])
-def test_an_event_with_a_member_of_another_type_is_refused(change):
+    {"not_before": "soon"}, {"not_before": "2026-11-28T10:00:00"}, {"acknowledgement": {"by": "vm-1", "n": -1}},
+    {"acknowledgement": {"by": "vm-1", "n": 10 ** 4000}}, {"acknowledgement": {"by": "vm-1"}}, {"acknowledgement": {"by": 1, "n": 1}}, {"acknowledgement": {"by": None, "n": True}}])
+def test_an_event_with_a_member_of_another_type_or_out_of_range_is_refused(change):
     with pytest.raises(UnusableDocument):
         decode_event("k", json.dumps({**json.loads(encode(EVENT)), **change}).encode())
 
@@ -93,6 +94,17 @@ def test_keys_are_the_same_for_every_spelling():
     assert event_digest("azure", "ABC") == event_digest("azure", "abc") != event_digest("gcp", "abc")
     assert len(event_digest("azure", "abc")) == 32
     assert (event_key("aa"), slots_key("Web")) == ("v1/events/aa", "v1/groups/web/slots")
+
+
+def test_a_key_can_be_made_of_an_id_with_half_a_surrogate_pair():
+    """JSON can bring one, and no UTF-8 can hold it."""
+    assert member_key("vm-\ud800", "\ud800").startswith("v1/members/vm-_-")
+    assert member_key("vm-1", "\ud800") != member_key("vm-1", "\ud801")
+
+
+def test_an_entry_written_at_no_time_is_refused_by_name():
+    with pytest.raises(UnusableDocument, match="at is no time"):
+        decode_member("k", b'{"schema": 1, "name": "vm-1", "vm_id": "x", "at": "\\u001byesterday"}')
 
 
 def test_a_claim_is_open_until_its_answer_is_known_or_it_is_passed_on():

@@ -15,6 +15,7 @@ import pytest
 from http_faults import answer
 from played_http import PlayedRequest, PlayedServer, played_servers
 from real_etcd import FleetKeys
+from tideover.findings import Finding
 from tideover.fleet.etcd import EtcdStore
 from tideover.fleet.store import Conflict, StoreFailed, StoreTrouble, open_store
 
@@ -116,6 +117,18 @@ def test_a_document_that_is_no_base64_is_malformed(play):
     assert failure(lambda: EtcdStore([server.url], "tideover").get("v1/a")).trouble is StoreTrouble.MALFORMED
     server.reply = lambda *_: ok(kvs="none")
     assert failure(lambda: EtcdStore([server.url], "tideover").get("v1/a")).trouble is StoreTrouble.MALFORMED
+
+
+@pytest.mark.parametrize("sent", [{"kvs": 5}, {"kvs": None}, {"kvs": {"a": 1}}, {"kvs": True}, {"header": []}, {"header": "x"},
+                                  {"header": {"cluster_id": "1", "revision": float("inf")}}, {"responses": [{"response_range": {"kvs": 7}}]},
+                                  {"responses": {}}], ids=str)
+def test_an_answer_of_another_form_is_malformed_whatever_was_asked(play, sent):
+    store = EtcdStore([play(ok(**sent)).url], "tideover")
+    assert failure(lambda: store.put("v1/a", b"x", "0-3")).trouble is StoreTrouble.MALFORMED
+    if "responses" not in sent:
+        assert failure(lambda: store.get("v1/a")).trouble is StoreTrouble.MALFORMED
+        assert failure(lambda: store.list("v1/")).trouble is StoreTrouble.MALFORMED
+    assert all(isinstance(one, Finding) for one in store.server_findings("fleet store"))
 
 
 def test_the_next_server_is_asked_where_one_fails_and_first_from_then_on(play):

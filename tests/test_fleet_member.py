@@ -53,7 +53,7 @@ def until(question):
     end = time.monotonic() + 10
     while not question():
         assert time.monotonic() < end
-        time.sleep(0.005)
+        time.sleep(0.001)
 
 
 class RestoredStore(FullStore):

@@ -41,6 +41,12 @@ def test_an_idle_fleet_has_no_problem_and_shows_each_groups_slots_and_members():
     assert shown(found).startswith("No problem: 3 members in 2 groups.\n")
 
 
+def test_one_group_in_two_spellings_is_one_group():
+    """Its slots are under one key."""
+    [group] = view(stored(member("web-1", group="Web"), member("web-2", slots=2), slots={"web": [holder(OWN, "web-1")]}))["groups"]
+    assert [one["name"] for one in group["members"]] == ["web-1", "web-2"] and group["slots_used"] == 1
+
+
 def test_a_machine_that_waits_shows_whose_slot_it_waits_for():
     other = "9F9F9F9F-0000-4000-8000-000000000002"
     found = view(stored(member("web-1", phase="preparing", events=(digest(),)),

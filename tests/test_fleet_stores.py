@@ -135,7 +135,7 @@ def test_keys_and_values_of_any_bytes_come_back_as_they_were(open_one: OpenStore
 
 def test_of_many_writers_at_once_each_adds_one(open_one: OpenStore) -> None:
     """The compare-and-swap of the store: nothing is lost, nothing is counted twice."""
-    writers, rounds = 6, 5
+    writers, rounds = 4, 4
     open_one().put("v1/n", b"0", None)
 
     def add() -> None:

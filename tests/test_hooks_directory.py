@@ -14,10 +14,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from tideover.daemon.policy_source import catalogue_of, policy_of
 from tideover.hooks.directory import Catalogue, read_catalogue
 from tideover.hooks.posix_trust import trusted_users, why_untrusted
 from tideover.model import Kind
-from tideover.settings import HookOptions, default_settings, options_for
+from tideover.settings import LINUX, HookOptions, default_settings, options_for, read as read_settings
 
 NOBODY = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -116,6 +117,18 @@ def test_the_second_file_of_one_name_is_refused(hooks: Path) -> None:
     assert (first.order, first.refused) == (10, None)
     assert second.refused is not None
     assert "10-web" in second.refused
+
+
+def test_a_file_with_the_name_of_an_application_is_refused_and_the_application_keeps_its_name(hooks: Path) -> None:
+    for file in ("10-web", "20-database"):
+        put(hooks / file)
+    settings = read_settings(f'[application.web]\norder = 50\n[paths]\nhooks = "{hooks}"\n'.encode(),
+                             file="tideover.toml", defaults=LINUX).settings
+    catalogue = catalogue_of(settings)
+    assert dict(catalogue.faults) == {
+        str(hooks / "10-web"): "[application.web] has the name web already: rename the file or the table"}
+    assert [(spec.name, spec.is_application, spec.refused is None) for spec in policy_of(settings, catalogue).hooks] == [
+        ("10-web", False, False), ("database", False, True), ("web", True, True)]
 
 
 def test_windows_tells_programs_by_their_suffix(hooks: Path) -> None:

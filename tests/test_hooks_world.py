@@ -149,6 +149,7 @@ def test_a_supervisor_holds_none_of_the_agents_files(bench: Bench) -> None:
     lock = (bench.directory / "lock").open("w")
     bench.start(bench.order(bench.write("10-a", f"echo $$ > pid; {UNTIL_GO}")))
     supervisor = supervisor_of(read_pid(bench.state / "a" / "pid"))
+    await_that(lambda: list((bench.state / ".running").glob("*.json")))     # it has told of the start, and closed the record
     held = [str(file.readlink()) for file in Path(f"/proc/{supervisor}/fd").iterdir()]
     assert {name for name in held if not name.startswith(("pipe:", "socket:", "anon_inode:"))} == {"/dev/null"}
     assert len(held) <= 8

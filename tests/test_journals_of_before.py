@@ -43,7 +43,7 @@ def recovered_to_the_end(life: Life) -> set[str]:
     return {run.spec.name for run in life.begun if isinstance(run, fx.RunHook) and run.phase is HookPhase.RECOVER}
 
 
-@pytest.mark.parametrize("boot", ["boot-1", "boot-2"])
+@pytest.mark.parametrize("boot", ["boot-1", pytest.param("boot-2", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("stored", thinned(STORED, 2), ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_what_an_older_version_had_prepared_is_recovered_from_its_journal(tmp_path, stored, boot):
     """In each phase, whatever that was called then, and with hooks that have left the directory since."""

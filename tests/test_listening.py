@@ -117,6 +117,7 @@ class NoRoom(socket.socket):
 def no_room(monkeypatch):
     monkeypatch.setattr(socket, "socket", NoRoom)
     monkeypatch.setattr("tideover.http_server.FIRST_REST_S", 0.01)
+    monkeypatch.setattr("tideover.simulator.http.REST_S", 0.01)
     yield NoRoom
     NoRoom.trouble, NoRoom.tries = None, 0
 
@@ -188,7 +189,7 @@ def test_an_answer_that_takes_long_keeps_no_other_question_waiting(tmp_path):
 
 
 def test_more_questions_than_are_answered_at_once_wait_for_their_turn(tmp_path):
-    server = ApiServer(tmp_path / "door", {"status": lambda question: time.sleep(0.01) or {"ok": True}}, lambda reason: None)
+    server = ApiServer(tmp_path / "door", {"status": lambda question: time.sleep(0.004) or {"ok": True}}, lambda reason: None)
     channels = []
     for _ in range(50):
         channel = socket.socket(socket.AF_UNIX)
@@ -206,6 +207,7 @@ def test_a_fault_in_one_answer_ends_that_conversation_and_no_other(tmp_path, mon
     """And is reported, once for each."""
     met = []
     monkeypatch.setattr(threading, "excepthook", met.append)
+    monkeypatch.setattr("tideover.threads.FIRST_REST_S", 0.01)
     server = ApiServer(tmp_path / "door", {"bad": lambda question: 1 // 0, "status": lambda question: {"ok": True}},
                     lambda reason: None)
     assert ask(tmp_path / "door", {"ask": "bad"}) is None

@@ -46,7 +46,7 @@ def test_a_line_is_handed_over_at_once_while_its_reader_has_stopped():
     log, began = Log(sink=writer.through(reader)), time.monotonic()
     for number in range(1000):
         log.info("a.b", number=number)
-    writer.close(limit_s=0.05)
+    writer.close(limit_s=0.02)
     assert time.monotonic() - began < 5.0 and reader.lines == []
     reader.reads.set()
     writer.close(limit_s=10.0)
@@ -96,7 +96,7 @@ def test_a_descriptor_that_was_made_non_blocking_gets_whole_lines():
     log = Log(sink=writer.through(to_stream("text", Descriptor(writing))))
     for number in range(100):
         log.info("a.b", number=number, text="y" * 5000)
-    writer.close(limit_s=0.05)
+    writer.close(limit_s=0.02)
     read = bytearray()
     while read.count(b"\n") < 100:
         read += os.read(reading, 65536)

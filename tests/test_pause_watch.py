@@ -28,7 +28,7 @@ PATIENCE_S = 5.0
 def eventually(holds: object, patience_s: float = PATIENCE_S) -> bool:
     until = time.monotonic() + patience_s
     while not holds() and time.monotonic() < until:     # type: ignore[operator]
-        time.sleep(0.005)
+        time.sleep(0.001)
     return bool(holds())                                # type: ignore[operator]
 
 
@@ -59,7 +59,7 @@ def test_a_push_signal_is_heard_at_once_and_not_at_the_next_tick() -> None:
     watch = PauseWatch(heard.tell, PauseWatchSettings(tick_s=60), clocks=clocks, counters=PlayedCounters(), readers=[bell],
                        clock_was_set=heard.clock_was_set)
     watch.start()
-    time.sleep(0.02)
+    time.sleep(0.005)
     clocks.set_wall(2.0)
     os.write(bell.ring, b"!")
     assert eventually(lambda: heard.pauses)
@@ -83,7 +83,7 @@ def test_outside_time_that_jumps_wakes_the_watch_and_is_asked_for_again() -> Non
     watch.start()
     for _ in range(5):
         answer()
-    time.sleep(0.02)
+    time.sleep(0.01)
     assert heard.wanted == 0
     answer(lost_s=7)
     assert eventually(lambda: heard.wanted == 2) and heard.pauses == []
@@ -144,15 +144,15 @@ def test_watching_closely_begins_at_once_and_ends_again() -> None:
     watch = PauseWatch(Heard().tell, PauseWatchSettings(tick_s=60, close_tick_s=0.005), clocks=clocks, counters=Counting(),
                        readers=[])
     watch.start()
-    time.sleep(0.02)
+    time.sleep(0.01)
     at_the_start = len(beats)
     assert at_the_start <= 2
     watch.watch_near_event()
     assert eventually(lambda: len(beats) >= at_the_start + 4)
     watch.watch_idle()
-    time.sleep(0.02)
+    time.sleep(0.01)
     calm = len(beats)
-    time.sleep(0.04)
+    time.sleep(0.02)
     assert len(beats) == calm
     watch.close()
 

@@ -47,6 +47,13 @@ def test_a_configuration_that_cannot_be_used_is_tried_once():
     assert BusyError.exit_status != EXIT_WRONG_USE, "who has taken the state directory lets it go again"
 
 
+def test_the_agent_is_ended_last_for_memory_has_a_control_group_for_each_run_and_mounts_of_its_own():
+    """What protects the agent is taken from what hooks start (tests/test_hooks_world.py)."""
+    [score], [delegates], [mounts] = directive("OOMScoreAdjust"), directive("Delegate"), directive("PrivateMounts")
+    assert (int(score) <= -900, delegates, mounts) == (True, "yes", "yes")
+    assert not directive("ProtectControlGroups")
+
+
 @pytest.mark.skipif(Path("/run/systemd/system").is_dir(), reason="this machine is run by systemd (sd_booted(3))")
 @pytest.mark.parametrize("words", [("status",), ("status", "--json"), ("start",), ("stop",)])
 def test_where_no_systemd_runs_that_is_reported_as_unreachable(tmp_path, monkeypatch, capsys, words):

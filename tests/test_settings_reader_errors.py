@@ -42,7 +42,7 @@ def faults_of(text: str | bytes) -> tuple[str, ...]:
     return ()
 
 
-@pytest.mark.parametrize(("table", "key"), thinned(ROWS, 2))
+@pytest.mark.parametrize(("table", "key"), thinned(ROWS, 3))
 def test_a_value_of_a_wrong_type_is_refused_at_its_line_for_every_key(table: str, key: str) -> None:
     for value, found in (("7", "7"), ("1.5", "1.5"), ("1979-05-27", "a date or time"), ("[[]]", None),
                          ("{ x = 7 }", None)):
@@ -57,7 +57,7 @@ def test_a_value_of_a_wrong_type_is_refused_at_its_line_for_every_key(table: str
         assert found is None or faults[0].endswith(f", found {found}"), faults
 
 
-@pytest.mark.parametrize(("table", "key"), ROWS)
+@pytest.mark.parametrize(("table", "key"), thinned(ROWS, 3))
 def test_a_slip_of_the_pen_in_every_key_is_refused_and_the_right_one_named(table: str, key: str) -> None:
     faults = faults_of(f"[{table}]\n{key}s_ = 1\n")
     assert faults == (f"line 2: {table}.{key}s_: unknown key, did you mean {key}?",)
@@ -166,12 +166,12 @@ def test_each_mistake_is_reported_so_that_it_can_be_corrected(text: str, fault: 
     assert faults_of(text) == (fault,)
 
 
-@pytest.mark.parametrize(("kind", "key", "allowed"), [
+@pytest.mark.parametrize(("kind", "key", "allowed"), thinned([
     (kind, key, key in ("acknowledge", "acknowledge_shared", "prepare", "lead")
      or (key, kind) == ("recover_after", "freeze"))
     for kind in ("freeze", "reboot", "redeploy", "preempt", "terminate", "unknown")
     for key in ("act_on", "acknowledge", "acknowledge_shared", "prepare", "lead", "recover_after", "unannounced",
-                "on_stop")])
+                "on_stop")], 3))
 def test_what_one_kind_cannot_have_of_its_own_is_refused_with_the_reason(kind: str, key: str, allowed: bool) -> None:
     values = {"act_on": "[]", "acknowledge": '"never"', "acknowledge_shared": "true", "prepare": '"at-once"',
               "lead": '"1h"', "recover_after": '"event"', "unannounced": '"record"', "on_stop": '"keep"'}

@@ -50,17 +50,17 @@ def test_the_question_comes_back_as_origin(server):
 @pytest.mark.parametrize("noise", [b"", b"x", bytes(47), bytes([0b00_100_100]) + bytes(47)])
 def test_what_is_no_question_gets_no_answer_and_does_no_harm(server, noise):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-        client.settimeout(0.02)
+        client.setblocking(False)
         client.sendto(noise, (server.host, server.port))
-        with pytest.raises(TimeoutError):
+        assert ask(server).stratum == 2             # it answers in turn: by now it has read the noise
+        with pytest.raises(BlockingIOError):
             client.recv(100)
-    assert ask(server).stratum == 2
 
 
 def test_a_silent_server_hears_and_does_not_answer(server):
     server.silent = True
     with pytest.raises(ntplib.NTPException):
-        ntplib.NTPClient().request(server.host, port=server.port, timeout=0.05)
+        ntplib.NTPClient().request(server.host, port=server.port, timeout=0.02)
     assert server.asked == 1
 
 

@@ -25,7 +25,7 @@ def test_a_scenario_announces_something_and_leaves_nothing_listed(name):
     scenario = read_scenario(name)
     told: list[str] = []
     service = MetadataService()
-    play(scenario, service, vm_names=("vm-1", "vm-2", "vm-3"), show=told.append, pace=10_000.0)
+    play(scenario, service, vm_names=("vm-1", "vm-2", "vm-3"), show=told.append, pace=30_000.0)
     assert scenario.about
     assert len(told) == len(scenario.steps)
     assert service.incarnation >= 3
@@ -55,7 +55,7 @@ def test_each_platforms_scenarios_fit_its_own_service(kind, name):
 
 def test_a_scenario_waits_for_the_acknowledgement_and_no_longer():
     with MetadataService() as service:
-        player = threading.Thread(target=play, args=(read_scenario("reboot"), service), kwargs={"pace": 500.0})
+        player = threading.Thread(target=play, args=(read_scenario("reboot"), service), kwargs={"pace": 1500.0})
         player.start()
         assert service.wait_until(service.listed)
         (event_id,) = service.listed()

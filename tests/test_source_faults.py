@@ -84,12 +84,12 @@ IN_THE_FAST_SUITE = ("nothing", "a chunk at a time")
                                    for name, fault in faults.SLOW])
 def test_a_slow_answer_is_over_at_the_deadline_of_the_whole(fault):
     with service() as there:
-        source = open_at(there.endpoint, later_call_s=0.04)
+        source = open_at(there.endpoint, later_call_s=0.02)
         assert poll(source) == ""
         there.inject_fault(fault, times=1)
         began_s = time.monotonic()
         assert "no complete answer in time" in poll(source)
-        assert 0.03 < time.monotonic() - began_s < 3.0
+        assert 0.015 < time.monotonic() - began_s < 3.0
 
 
 @pytest.mark.parametrize(("fault", "outcome"), [
@@ -258,8 +258,8 @@ def late(after_s: float):
 
 
 def test_a_first_call_that_is_held_back_is_waited_for():
-    with service(late(0.08)) as there:
-        assert poll(open_at(there.endpoint, first_call_s=5.0, later_call_s=0.04, hedge_after_s=0.02)) == ""
+    with service(late(0.03)) as there:
+        assert poll(open_at(there.endpoint, first_call_s=5.0, later_call_s=0.015, hedge_after_s=0.01)) == ""
 
 
 @pytest.mark.slow
@@ -275,18 +275,18 @@ def test_the_outcome_of_a_probe_is_its_answer():
     answers = [faults.swallows, faults.says(faults.answer(b"", status=b"503 Busy"))]
     with service(lambda client: answers.pop(0)(client)) as there:
         began_s = time.monotonic()
-        assert "503" in poll(open_at(there.endpoint, first_call_s=60.0, later_call_s=0.5, hedge_after_s=0.05))
+        assert "503" in poll(open_at(there.endpoint, first_call_s=60.0, later_call_s=0.5, hedge_after_s=0.01))
         assert time.monotonic() - began_s < 5.0
 
 
 def test_closing_ends_a_first_call_and_its_probes():
     with service(faults.swallows) as there:
-        source, told = open_at(there.endpoint, first_call_s=60.0, later_call_s=30.0, hedge_after_s=0.02), []
+        source, told = open_at(there.endpoint, first_call_s=60.0, later_call_s=30.0, hedge_after_s=0.005), []
         thread = threading.Thread(target=lambda: told.append(poll(source)))
         thread.start()
         end_s = time.monotonic() + 5.0
         while there.asked < 2 and time.monotonic() < end_s:
-            time.sleep(0.01)
+            time.sleep(0.001)
         source.close()
         thread.join(5.0)
         assert "ended by this agent" in told[0]

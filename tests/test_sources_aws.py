@@ -298,7 +298,7 @@ def test_an_instance_whose_metadata_service_is_disabled_says_so(service, source)
 
 
 def test_a_token_that_never_comes_names_the_hop_limit(service):
-    source = Ec2Source(service.endpoint, poll_s=0.1)
+    source = Ec2Source(service.endpoint, poll_s=0.04)
     service.inject_fault(InjectedFault(delay_s=1.0), method="PUT", path=TOKEN)
     news = failed(source)
     assert news.trouble is PollTrouble.NO_ANSWER and "hop limit" in news.reason

@@ -153,9 +153,9 @@ def test_a_machine_family_without_planned_maintenance_is_asked_for_it_hourly(ser
 
 
 def test_all_requests_of_one_poll_share_one_deadline(server):
-    source = ComputeEngineSource(server.endpoint, poll_s=0.1)
-    server.inject_fault(InjectedFault(delay_s=0.075), path=f"{ROOT}instance/maintenance-event".lower())
-    server.inject_fault(InjectedFault(delay_s=0.075), path=f"{ROOT}instance/preempted".lower())
+    source = ComputeEngineSource(server.endpoint, poll_s=0.05)
+    server.inject_fault(InjectedFault(delay_s=0.0375), path=f"{ROOT}instance/maintenance-event".lower())
+    server.inject_fault(InjectedFault(delay_s=0.0375), path=f"{ROOT}instance/preempted".lower())
     assert failed(source).trouble is PollTrouble.NO_ANSWER
     source.close()
 

@@ -25,7 +25,7 @@ from tideover.model import HookOutcome, HookPhase, Verdict
 from tideover.observations import AckOutcome, AckSettled, ClockJudged, PollFailed
 from tideover.pause import PauseWatch
 from tideover.sources.poller import Acknowledger, Poller
-from tideover.system.platform import KEPT, RESERVE, with_reserve
+from tideover.system.process import KEPT, RESERVE, with_reserve
 from tideover.threads import Loop, reason_of, start_task
 
 PATIENCE_S = 10.0
@@ -40,7 +40,7 @@ def met(monkeypatch):
     """What was reported."""
     faults: list[threading.ExceptHookArgs] = []
     monkeypatch.setattr(threading, "excepthook", faults.append)
-    monkeypatch.setattr("tideover.threads.FIRST_REST_S", 0.02)
+    monkeypatch.setattr("tideover.threads.FIRST_REST_S", 0.01)
     return faults
 
 
@@ -88,9 +88,9 @@ def test_a_loop_goes_on_after_an_exception_and_does_not_burn_a_processor(met):
     loop.start()
     until = time.monotonic() + PATIENCE_S
     while len(begun) < 3 and time.monotonic() < until:
-        time.sleep(0.01)
+        time.sleep(0.001)
     assert told == ["UnforeseenError: a bug"] * 2 and len(met) == 2
-    assert begun[2] - begun[1] > begun[1] - begun[0] > 0.019
+    assert begun[2] - begun[1] > begun[1] - begun[0] > 0.009
     assert loop.end(PATIENCE_S), "what returns by itself has ended"
 
 
@@ -189,7 +189,7 @@ def test_the_pause_watch_goes_on(met):
     watch.check_now()
     until = time.monotonic() + PATIENCE_S
     while len(calls) < 2 and time.monotonic() < until:
-        time.sleep(0.01)
+        time.sleep(0.001)
         watch.check_now()
     assert len(calls) >= 2 and len(met) == 1
     watch.close()
@@ -260,7 +260,7 @@ def test_where_no_descriptor_is_left_those_of_the_reserve_are_used():
 MANY_THREADS = """
 import sys, threading
 from pathlib import Path
-from tideover.system.platform import use_one_heap
+from tideover.system.process import use_one_heap
 def address_space_kib():
     return int(Path("/proc/self/status").read_text().partition("VmSize:")[2].split()[0])
 if sys.argv[1] == "one":

@@ -1,4 +1,4 @@
-"""Where the command starts: `tideover` and `python -m tideover`.
+"""Where the program starts: `tideover` and `python -m tideover`.
 
 Nothing is imported before Ctrl-C ends the process without a message: while modules are loaded it would print a trace. A
 process that was started with the signal ignored goes on ignoring it. (`signal` itself would load `enum` first.)

@@ -1,4 +1,4 @@
-"""Takes part in maintenance from inside an application: prepare before the machine is paused, recover afterwards.
+"""The client library for applications (`Application`, `AsyncApplication`, `listen`): standard library only.
 
     from tideover.client import Application
 

@@ -1,4 +1,4 @@
-r"""The client's connection on Windows: the agent's named pipe, by ctypes alone. Used by `tideover.client`.
+r"""The client library's connection on Windows: the agent's named pipe, by ctypes alone.
 
 A pipe that was opened in the ordinary way lets no thread write while another one reads, so this one is overlapped.
 Nothing is sent before it is known that the pipe was made by the system, an administrator or our own user: any program

@@ -1,4 +1,4 @@
-"""Finds and reads the configuration: its main file and the drop-ins beside it. Their keys are judged by `settings`."""
+"""Which configuration file is read, its drop-ins, and how; its keys are judged by `settings`."""
 from __future__ import annotations
 
 import errno

@@ -1,4 +1,5 @@
-"""The JSON documents of the commands as types, and their JSON Schemas, which are made from these types. Pure.
+"""The types of every JSON document that commands print (record, status, history, fleet …), and their JSON Schemas.
+Pure.
 
 A field that is not known has null. Lengths are seconds, timestamps UTC with milliseconds. Later versions may add fields
 under the same number of schema; readers ignore what they do not know.

@@ -1,4 +1,5 @@
-"""What we want done. The only way out of the lifecycle; nothing here does it.
+"""The effects that the lifecycle can ask for (run a hook, acknowledge, check the clock …) and their fields. Values
+only.
 
 An effect is wanted as long as the state asks for it, and has an identity (`key`): the engine starts what is newly
 wanted and cancels what is no longer wanted. Each handler brings exactly one answer for each key it was given, within
@@ -101,6 +102,7 @@ class SlotWish(enum.Enum):
     ENTER = "enter"         # be entered: with a slot if one is free, else without
     AWAY = "away"           # be entered, without a slot unless there is one already
     LEAVE = "leave"         # give back what there is
+    RELEASED = "released"   # none any more, of a shared event: an operator gave it up
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The loop: see, decide, write down, do. In that order, always.
+"""The loop: see, decide, write down, do, always in that order; what it does while the journal cannot be written.
 
 One thread owns the state; the others only post observations through `post`. What the state wants is compared with the
 active effects: what is newly wanted is started, what is no longer wanted is cancelled. After a start of the agent no

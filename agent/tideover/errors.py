@@ -1,4 +1,4 @@
-"""What can go wrong in a way a person must hear about: what failed, why, what to do.
+"""Errors for people (what failed, why, what to do) and the exit status of each.
 
 Failures of the world that the agent lives with (a poll without an answer, a hook that failed) are
 observations, not exceptions. These exceptions are for what stops a command or the start of the agent.

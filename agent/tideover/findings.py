@@ -1,5 +1,5 @@
-"""A finding: what is so on this machine and, where something is wrong, what to do; and the findings about a platform's
-service that every source shares: whether it answered, its clock, what it announces now. Values only.
+"""The type of a finding (good, remark, bad), and the findings that every source shares: answer, clock, events listed
+now.
 """
 from __future__ import annotations
 

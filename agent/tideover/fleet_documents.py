@@ -1,5 +1,4 @@
-"""The documents that the agents of a fleet keep in their store: a member's entry, the slots of a group, a shared event;
-their keys and their JSON. Pure.
+"""The documents in the fleet's store (member, slots, shared event): their keys, fields, JSON and size limits. Pure.
 
 Each document names the random id of the write that made it (`write`), so that an agent whose request got no answer
 recognises its own write when it reads again. What this version does not know (`extra`) is kept when a document is
@@ -12,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -26,6 +26,7 @@ LARGEST_BYTES = 1_000_000
 
 NAME_LENGTH = 128           # of a name in a key
 TEXT_LENGTH = 300           # of a reason (`why`)
+LARGEST_NUMBER = 1 << 53    # every JSON library keeps an integer up to this
 
 READINESS = frozenset({READY, NOT_READY, OVER})
 
@@ -50,7 +51,7 @@ class UnusableDocument(ValueError):
 
 def member_key(name: str, vm_id: str) -> str:
     """Given a VM's name and the platform's id of it, return the key of its entry: two VMs of one name have two."""
-    digest = hashlib.sha256(fold_case(vm_id).encode()).hexdigest()[:12]
+    digest = _digest(fold_case(vm_id))[:12]
     return f"{members_prefix()}{_in_key(name)}-{digest}"
 
 
@@ -78,7 +79,12 @@ def events_prefix() -> str:
 
 def event_digest(source: str, event_id: str) -> str:
     """Given an event, return its name in the store, 32 hexadecimal digits: the same for every spelling of its id."""
-    return hashlib.sha256(f"{source}\n{fold_case(event_id)}".encode()).hexdigest()[:32]
+    return _digest(f"{source}\n{fold_case(event_id)}")[:32]
+
+
+def _digest(text: str) -> str:
+    """Also of halves of surrogate pairs, which a document of other agents may have brought."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _in_key(name: str) -> str:
@@ -286,7 +292,19 @@ class _Given:
         value = self._left.pop(name, default)
         if not isinstance(value, kinds) or (isinstance(value, bool) and kinds in (int, (int, type(None)))):
             raise _Misfit(f"its member {name} is missing or of another type")
+        if isinstance(value, int) and not 0 <= value <= LARGEST_NUMBER:
+            raise _Misfit(f"its member {name} is out of range")
         return value
+
+    def time(self, name: str) -> str:
+        text: str = self.take(name, str, "")
+        try:
+            is_time = not text or datetime.fromisoformat(text).tzinfo is not None
+        except ValueError:
+            is_time = False
+        if not is_time:
+            raise _Misfit(f"its member {name} is no time with a zone")
+        return text
 
     def texts(self, name: str) -> tuple[str, ...]:
         values = self.take(name, list, [])
@@ -308,7 +326,7 @@ def _member(given: _Given) -> MemberDocument:
     return MemberDocument(
         given.take("name", str), given.take("vm_id", str), given.take("boot_id", str, ""),
         given.take("group", str, "default"), given.take("slots", int, 0), given.take("version", str, ""),
-        given.take("phase", str, ""), given.texts("events"), given.take("beat", int, 0), given.take("at", str, ""),
+        given.take("phase", str, ""), given.texts("events"), given.take("beat", int, 0), given.time("at"),
         given.texts("failed"), given.take("write", str, ""),
         given.rest())
 
@@ -320,7 +338,7 @@ def _slot_member(given: _Given) -> SlotMember:
 
 def _holder(given: _Given) -> Holder:
     return Holder(given.take("event", str), given.take("granted", bool), given.take("kind", str, ""),
-                  given.take("not_before", str, ""), given.texts("machines"), given.each("members", _slot_member),
+                  given.time("not_before"), given.texts("machines"), given.each("members", _slot_member),
                   given.texts("taken_from"), given.rest())
 
 
@@ -349,7 +367,7 @@ def _event(given: _Given) -> EventDocument:
     acknowledgement = given.take("acknowledgement", (dict, type(None)))
     return EventDocument(
         given.take("event_id", str), given.take("source", str), given.take("kind", str, ""), given.texts("resources"),
-        given.take("not_before", str, ""), given.each("members", _event_member),
+        given.time("not_before"), given.each("members", _event_member),
         None if acknowledgement is None else _claim(_Given(acknowledgement)),
         given.take("write", str, ""), given.rest())
 

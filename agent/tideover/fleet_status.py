@@ -1,4 +1,4 @@
-"""The view of the whole fleet: what the store's documents say together, and what of it needs a look. Pure.
+"""The view of the whole fleet from the store's documents, and what of it needs a look. Pure.
 
 Nothing here says that a machine lives: silence is what an agent has observed, and one reading observes nothing.
 """
@@ -121,7 +121,7 @@ def _key_of(group: str) -> str:
 
 def _group(name: str, reading: FleetReading, ids: Mapping[str, str]) -> FleetGroupDocument:
     slots = reading.slots.get(_key_of(name), SlotsDocument())
-    entries = [entry for entry in reading.members if entry.document.group == name]
+    entries = [entry for entry in reading.members if _key_of(entry.document.group) == _key_of(name)]
     limits = {entry.document.slots for entry in entries}
     return {"name": name, "slots_used": used(slots.holders), "slots_allowed": min(limits - {0}, default=None),
             "holders": [_holder(holder, ids) for holder in slots.holders],

@@ -1,4 +1,5 @@
-"""All HTTP that this program speaks: one exchange at a time, bounded in time and bytes, straight to the server.
+"""All HTTP that this program speaks, on requests: deadlines, bounds of bytes, TLS, reuse of connections, reasons in
+words.
 
 `requests` and `urllib3` do the protocol. Two things they cannot do are added at the socket: their timeouts bound each
 wait, so a body that drips one byte a second lasts forever, and they bound one line or one body, so interim responses,

@@ -1,4 +1,4 @@
-"""A small HTTP server for one request at a time, and the health page built on it.
+"""The small HTTP server of health page and metrics: connections at once, time limits, the form of the health page.
 
 Each conversation is one request and one answer, over within its time, however the client drips, in either direction.
 Their number is bounded: the oldest makes room for a new one. When the system cannot give a connection (no descriptor,

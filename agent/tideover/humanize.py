@@ -1,4 +1,4 @@
-"""Durations and timestamps as people read them, on a terminal and on a page. Pure but for the local time zone."""
+"""How durations, timestamps, offsets and countdowns are written for people. Pure but for the local time zone."""
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -1,4 +1,6 @@
-"""Log lines: a fixed name and fields, one line for each thing that happened. Writes; never decides.
+"""Log lines: levels, text and JSON form, where they go (stderr, journald, event log), repeats, the bounded queue.
+
+Writes; never decides.
 
 The reader of the lines (a terminal, a pipe, journald, the event log of Windows) may stop reading. `LineWriter` writes
 on a thread of its own behind a bounded queue, so that no thread of the agent waits for a reader.

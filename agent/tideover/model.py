@@ -1,4 +1,6 @@
-"""The nouns: events, hooks, pauses, clock verdicts. Values only; nothing here decides or touches the world."""
+"""The nouns: kinds of events with their words and severity, events, hooks, pauses, outcomes, clock checks.
+Values only.
+"""
 from __future__ import annotations
 
 import enum

@@ -1,4 +1,4 @@
-"""Observations: what happened outside. The only input of the lifecycle; each is a fact and decides nothing."""
+"""The observations that the lifecycle can be given, a class each, and their fields. Values only."""
 from __future__ import annotations
 
 import enum

@@ -1,4 +1,4 @@
-"""Every platform that is known by name: how its DMI tables read, and whether its events can be received. Pure.
+"""The table of platforms: names, detection by DMI, whether events can be received, `[source] kind`. Pure.
 
 This is the one table of platforms: the kinds that `[source] kind` takes, detection, doctor, status, simulator and drill
 read it. What a platform's service says and does stands in its module, which is named here and imported only where that

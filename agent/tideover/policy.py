@@ -1,4 +1,6 @@
-"""The policy: what the configuration chooses, as questions. Pure: same question, same answer."""
+"""What the configuration chooses, as questions: whose an event is, which hooks take part, why it is not acknowledged.
+Pure.
+"""
 from __future__ import annotations
 
 from collections.abc import Mapping

@@ -1,6 +1,4 @@
-"""The record of one event, made from the journal's rows in order: typed values, and the contract's JSON. Pure; it adds
-nothing.
-"""
+"""The record of one event, made from the journal's rows: its values and its JSON. Pure; it adds nothing."""
 from __future__ import annotations
 
 import hashlib

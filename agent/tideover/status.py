@@ -1,4 +1,6 @@
-"""The status document: what `tideover status` and the status API report, and what the agent waits for. Pure."""
+"""The status document of `tideover status` and API: what it waits for in words, problems, when the health page says
+draining. Pure.
+"""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence

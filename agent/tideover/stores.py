@@ -1,4 +1,4 @@
-"""Every store through which a fleet can coordinate, by the scheme of `[fleet] store`. Pure.
+"""The table of the fleet's stores by the scheme of `[fleet] store`: forms of addresses, keys that each takes. Pure.
 
 This is the one table of stores: the configuration, doctor and `fleet.store.open_store` read it. What a store's service
 says and does stands in its module, which is imported only where that store is configured.

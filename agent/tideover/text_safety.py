@@ -1,5 +1,5 @@
-"""Text safety: foreign text (of the platform, a hook, another program) in which nothing steers a terminal, a log, an
-environment or a page. Pure.
+"""Control characters of foreign text (of the platform, a hook, a program): dropped, shown as dots, or shown as codes.
+Pure.
 
 Three policies, by what the reader needs: `drop_controls` where the text goes into a value or a sentence of ours,
 `dot_controls` where a person should see that something was there, `show_controls` where they should see what it was.

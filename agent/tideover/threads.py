@@ -1,4 +1,4 @@
-"""Threads beside the engine's own, and what happens when one of them meets an unforeseen exception.
+"""How threads are started, and what happens when one meets an unforeseen exception.
 
 It ends no process: an application may be prepared. A task answers "failed" with the reason, a loop rests and goes on,
 and the exception is reported through `threading.excepthook`, which the agent points at its log. This is the only module

@@ -1,6 +1,6 @@
 """Soak: a thousand events of all kinds and ten times as many polls through one real agent, with faults, reloads and
 clients that come and go mixed in by a seed. Nothing is left behind: no application, no memory, no open file, no row
-older than the owner keeps. By hand ten times as long: TIDEOVER_SOAK=10.
+older than the owner keeps. By hand ten times as long, with rounds of 60 events at once: TIDEOVER_SOAK=10, half an hour.
 
 What the agent holds is compared while nothing happens, after a quiet day and a half. The first look is taken when all is full
 that is kept up to a bound: the newest 64 events in the state, 32 answers of each time source, the newest 128 KiB of the
@@ -29,13 +29,15 @@ import pytest
 from faults.table import tell, trial
 from faults.trials import Stage, Starter
 from tideover.api.protocol import ask
+from tideover.client import Application
 from tideover.errors import TideoverError
 from tideover.journal import Journal
 from tideover.simulator import InjectedFault
 
 TIMES = int(os.environ.get("TIDEOVER_SOAK", "1"))
 EVENTS, POLLS = 1000 * TIMES, 10_000 * TIMES
-LARGEST_ROUND = 9 if TIMES == 1 else 60         # events at once; one machine's agent carries 64
+LARGEST_ROUND = 9                               # events at once, but for one round of so many in the long form:
+CROWD, ONE_CROWD_IN = 60, 40                    # one machine's agent carries 64
 LOOKED_AT = tuple(EVENTS * percent // 100 for percent in (30, 50, 75, 100))
 # The recording keeps the newest ten events, one pass of pruning takes fifty, and some rows are dated a day ahead.
 QUIET_PAUSES, APART_S = (12 if TIMES == 1 else 36), 10_800.0
@@ -55,7 +57,11 @@ required = false
 kinds = ["freeze", "terminate"]
 [hook.unannounced]
 kinds = ["unannounced", "reboot"]
+[application.visitor]
+required = false
+timeout = "500ms"
 """
+VISIT_S = 0.1, 3.0          # how long an application stays connected before it goes and comes again
 KINDS = ("Freeze", "Freeze", "Freeze", "Reboot", "Redeploy", "Preempt", "Terminate", "Shutdown")
 MOOD = 'if [ -e HOME/mood.NAME.$1 ]; then . HOME/mood.NAME.$1; fi'
 
@@ -89,6 +95,8 @@ class Log:
     closed: set[str] = field(default_factory=set)
     phases: dict[str, str] = field(default_factory=dict)
     pauses: int = 0
+    reloads: int = 0
+    tracebacks: int = 0
     _read: int = 0
 
     def phase(self, event_id: str) -> str:
@@ -106,6 +114,8 @@ class Log:
                 words = dict(word.split("=", 1) for word in line.split(" note=")[0].split() if "=" in word)
                 self.phases[words["event"]] = words["to"]
             self.pauses += " pause.detected " in line
+            self.reloads += " configuration.read" in line
+            self.tracebacks += "Traceback" in line
 
 
 class Soak:
@@ -114,9 +124,9 @@ class Soak:
     def __init__(self, here: Stage, seed: int) -> None:
         self.here, self.draw, self.log = here, random.Random(seed), Log(here.home / "agent.log")
         self.made, self.faults, self.kinds, self.never = 0, Counter[str](), Counter[str](), set[str]()
-        self.polls = 0
+        self.polls, self.asked = 0, Counter[str]()
         self.ending, self.quiet = threading.Event(), threading.Event()
-        for work in (self._clients, self._poll_faults):
+        for work in (self._clients, self._poll_faults, self._visits):
             threading.Thread(target=work, daemon=True).start()
 
     def round(self, size: int) -> None:
@@ -144,6 +154,9 @@ class Soak:
         self.here.time.pass_by(self.draw.uniform(10.0, 60.0))
         self._see_all_recovered(events)
 
+    def draw_size(self) -> int:
+        return CROWD if TIMES > 1 and self.draw.random() * ONE_CROWD_IN < 1.0 else self.draw.randint(1, LARGEST_ROUND)
+
     def between_rounds(self) -> None:
         """Count the polls, and let the agent take a new configuration now and then."""
         self.here.time.set_wall(0.0)        # as a time daemon does: nothing is pruned by a clock that is wrong
@@ -151,9 +164,10 @@ class Soak:
         self.here.metadata.requests.clear()
         if self.draw.random() < 0.1:
             self.faults["reload between events"] += 1
-            read = self.log.path.read_text().count("configuration.reloaded")
+            self.log.read()
+            before = self.log.reloads
             self.reload()
-            self._until(lambda: self.log.path.read_text().count("configuration.reloaded") > read, [])
+            self._until(lambda: (self.log.read(), self.log.reloads > before)[1], [])
 
     def rest(self) -> Figures:
         """Let a day and a half pass in which nothing happens but pauses without an event; return what the agent holds
@@ -181,13 +195,27 @@ class Soak:
         while not self.ending.wait(CLIENT_EVERY_S):
             if self.quiet.is_set():
                 continue
+            self.faults["client"] += 1
             with contextlib.suppress(OSError, TideoverError), socket.socket(socket.AF_UNIX) as client:
-                client.settimeout(2.0)
+                client.settimeout(0.3)
                 client.connect(str(self.here.home / "run" / "tideover.sock"))
                 client.sendall(draw.choice((b'{"ask": "status"}\n', b'{"ask": "status"', b"nonsense\n", b"\0" * 4096, b"")))
                 if draw.random() < 0.7:
                     client.recv(65_536)
-                self.faults["client"] += 1
+
+    def _visits(self) -> None:
+        """An application that does what it is asked, goes now and then, and comes again, each time as another process."""
+        draw, socket_path = random.Random(self.draw.random()), str(self.here.home / "run" / "applications" / "socket")
+        while not self.ending.is_set():
+            with Application("visitor", socket_path=socket_path) as visitor:
+                threading.Thread(target=self._serve, args=(visitor,), daemon=True).start()
+                self.ending.wait(draw.uniform(*VISIT_S))
+            self.faults["application gone and come again"] += 1
+
+    def _serve(self, visitor: Application) -> None:
+        for run in visitor.runs():
+            with run:
+                self.asked[run.phase] += 1
 
     def _poll_faults(self) -> None:
         """One poll that fails among good ones: after several in a row the agent would ask less often."""
@@ -327,23 +355,31 @@ def test_a_thousand_events_and_ten_thousand_polls_with_faults_leave_nothing_behi
         pid, began, soak, figures = here.pid, time.monotonic(), Soak(here, seed), dict[int, Figures]()
         for goal in LOOKED_AT:
             while soak.made < goal:
-                soak.round(min(soak.draw.randint(1, LARGEST_ROUND), goal - soak.made))
+                soak.round(min(soak.draw_size(), goal - soak.made))
                 soak.between_rounds()
             here.until(lambda goal=goal: soak.polls + len(here.metadata.requests) >= POLLS * goal / EVENTS, 600.0 * TIMES)
             soak.between_rounds()
             figures[goal] = soak.rest()
-            tell(f"soak: after {goal} events, {time.monotonic() - began:.0f} s: {figures[goal]}")
-            tell(f"soak: {soak.polls} polls, {soak.faults.total()} faults")
+            report(f"after {goal} events, {time.monotonic() - began:.0f} s: {figures[goal]}")
+            report(f"{soak.polls} polls, {soak.faults.total()} faults, the application was asked {dict(soak.asked)}")
         soak.ending.set()
-        tell(f"soak: {dict(soak.kinds)}; {dict(soak.faults)}")
+        report(f"{dict(soak.kinds)}; {dict(soak.faults)}")
         here.end()
         tried.times = EVENTS
-        said = soak.log.path.read_text()
-        assert "Traceback" not in said, said[said.index("Traceback"):][:3000]
+        soak.log.read()
+        if soak.log.tracebacks:
+            said = soak.log.path.read_text()
+            raise AssertionError(said[said.index("Traceback"):][:3000])
         assert (here.starts, here.faults) == (1, []) and pid
         acknowledged = {one.event_id for one in here.metadata.acknowledgements}
         assert not acknowledged & soak.never and acknowledged
         see_flat(figures)
+
+
+def report(line: str) -> None:
+    """Below the table at the end, and at once for who waits by hand (pytest -s)."""
+    tell(f"soak: {line}")
+    print(line, flush=True)
 
 
 def see_flat(figures: dict[int, Figures]) -> None:

@@ -1,4 +1,6 @@
-r"""The API on a named pipe of this machine: the system, administrators and the agent's own user may ask.
+r"""The API's listener and connection on Windows: the named pipe, its name, and who may open it.
+
+The system, administrators and the agent's own user may ask.
 
 `[paths] runtime` names the pipe (\\.\pipe\…); where it names a directory, as a second instance's does, the pipe's name
 follows from it.

@@ -1,4 +1,6 @@
-"""The API on a Unix socket: a process that may open the file may ask: its owner and root.
+"""The API's listener and connection on Linux: the socket, its mode and lock file; root and its owner may ask.
+
+A process that may open the file may ask: its owner and root.
 
 A lock file beside the socket says whose it is: only its holder removes or replaces the socket.
 """

@@ -1,4 +1,4 @@
-"""Who may connect to the socket of applications, as whom, and how many at once.
+"""Who may connect to the socket of applications, and as whom: users, connections at once, pace of hello, refusals.
 
 The system says which user a client is. Users that no table names may ask, and are refused; they are counted together,
 because one user may have a range of user ids.

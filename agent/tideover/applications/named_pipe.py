@@ -1,4 +1,4 @@
-r"""Applications over a named pipe of this machine: a thread for each connection, and the client's token for its user.
+r"""The transport of applications on Windows: named pipe, a thread for each connection, the client's user.
 
 Every user may open the pipe to read and write; to serve under its name is for the system, administrators and the
 agent's own user. The system lets a server take a client's identity only after it has read something of it.

@@ -1,4 +1,4 @@
-"""The protocol of applications: lines of JSON, what each of them means, and what the agent answers. Pure.
+"""The messages of applications and listeners: hello, prepare, recover, cancel, answers; bounds of a line. Pure.
 
 A client begins with hello. An application is then sent prepare, recover and cancel, and answers each run once; a
 listener is sent events. Members that are not known are ignored. A violation is answered with one line `{"error": …}`,
@@ -75,8 +75,9 @@ def read_line(line: bytes) -> Hello | RunAnswer:
 
 
 def _read_hello(found: dict[str, object]) -> Hello:
-    name, instance, protocol = found["hello"], found.get("instance", ""), found.get("protocol")
     listens = found.get("listen") is True
+    name, instance = found["hello"], found.get("instance", "")
+    protocol = found.get("protocol", PROTOCOL if listens else None)      # a listener may leave it out: it only reads
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise ViolationError("hello with a name that is not of small letters, digits and hyphens")
     if not isinstance(instance, str) or len(instance) > INSTANCE_AT_MOST or not (instance or listens):

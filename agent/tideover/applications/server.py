@@ -1,4 +1,4 @@
-"""The connections of applications and listeners, and the runs that applications carry out. One thread.
+"""Connections of applications and listeners, and their runs: reconnecting, lost answers, bounded queues.
 
 A client costs a bounded amount: one line of input, a bounded queue of output, so many connections a user. Each run that
 is started is answered exactly once (HookSettled), whatever becomes of the connection. An instance that reconnects

@@ -1,4 +1,4 @@
-"""The connections of clients as the server of applications sees them: of a Unix socket, on Windows of a named pipe."""
+"""What the server of applications needs of a connection, whichever the system; the choice of the transport."""
 from __future__ import annotations
 
 import sys

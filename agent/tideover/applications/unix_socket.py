@@ -1,4 +1,4 @@
-"""Applications over a Unix socket: one selector for all connections, and the kernel's word for whose each is."""
+"""The transport of applications on Linux: Unix socket, one selector, the client's user as the kernel tells it."""
 from __future__ import annotations
 
 import sys

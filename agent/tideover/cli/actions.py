@@ -1,4 +1,4 @@
-"""`tideover acknowledge` and `tideover recover`: manual commands, through the agent or without one."""
+"""`tideover acknowledge` and `tideover recover`: their options, questions, waiting and texts."""
 from __future__ import annotations
 
 import os

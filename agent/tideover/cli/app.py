@@ -1,4 +1,4 @@
-"""The command group; a command's module is imported when the command is used."""
+"""The list of commands and the order of `tideover --help`; a command's module is imported when it is used."""
 from __future__ import annotations
 
 import importlib

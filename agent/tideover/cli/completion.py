@@ -1,4 +1,4 @@
-"""`tideover completion`: a shell's completion script, made from the commands themselves.
+"""`tideover completion`: the completion scripts of bash, zsh and fish, made from the commands' own options.
 
 The script holds all words of commands and options, so that it answers at once; for names of hooks and ids of events it
 runs `tideover __complete` (completion_words.py).

@@ -1,4 +1,4 @@
-"""`tideover __complete KIND [--config FILE]`: names of hooks and ids of events, a line each, for completion scripts.
+"""The names that a completion script offers (hooks, events, members, scenarios): `tideover __complete KIND`.
 
 Typed by a shell at each press of a key, so it loads no more than it needs, and fails without a word.
 """

@@ -1,4 +1,4 @@
-"""`tideover config`: check the configuration without starting, or show what holds and where it came from."""
+"""`tideover config` (check, show, schema): options and what they print."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -98,10 +98,10 @@ def _files(loaded: Loaded) -> dict[str, Any]:
 
 def _require_safe(loaded: Loaded) -> None:
     """Raise ConfigurationError if the agent would refuse a file for who else can write it, or read a credential."""
-    from tideover.daemon.startup import require_private_credentials, require_trusted
+    from tideover.daemon.startup import require_trusted, require_trusted_named
     try:
         require_trusted(loaded)
-        require_private_credentials(loaded)
+        require_trusted_named(loaded)
     except WrongUseError as trouble:
         raise ConfigurationError(str(loaded.file), (trouble.cause,)) from trouble
 
@@ -112,7 +112,8 @@ def _warnings(loaded: Loaded) -> list[str]:
     catalogue = catalogue_of(loaded.settings)
     names = [spec.name for spec in catalogue.hooks]
     return [*warnings_about(loaded.settings, loaded.origin),
-            *unused_hook_tables(loaded.settings, names, loaded.origin), *_missing_library(loaded)]
+            *unused_hook_tables(loaded.settings, names, loaded.origin), *_missing_library(loaded),
+            *_refused_program(loaded)]
 
 
 def _missing_library(loaded: Loaded) -> list[str]:
@@ -122,3 +123,13 @@ def _missing_library(loaded: Loaded) -> list[str]:
     from tideover.metrics import why_not
     reason = why_not()
     return [f"metrics: {reason}"] if reason else []
+
+
+def _refused_program(loaded: Loaded) -> list[str]:
+    """Without it every event goes its way, so it is no fault of the configuration."""
+    command = loaded.settings.notify.command
+    if not command:
+        return []
+    from tideover.hooks.notifier import why_not_run
+    reason = why_not_run(command[0])
+    return [f"notify.command: {reason}"] if reason is not None else []

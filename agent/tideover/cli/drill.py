@@ -1,4 +1,6 @@
-"""`tideover drill`: rehearse one event end to end and show the result of each check."""
+"""`tideover drill`: options and defaults, the questions before it starts, what it prints while it runs and at
+its end.
+"""
 from __future__ import annotations
 
 import os

@@ -1,4 +1,4 @@
-"""How a command ends: its output is written, a failure is one sentence, Ctrl-C ends the process by its signal.
+"""How a command ends: failed writes, missing memory or packages as one sentence, Ctrl-C and SIGTERM.
 
 `tideover run` comes through here too, so nothing that only the other commands need (click) is imported.
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from tideover.errors import EXIT_BUG, TideoverError, system_reason
-from tideover.system.platform import give_up_errors, give_up_output
+from tideover.system.process import give_up_errors, give_up_output
 from tideover.text_safety import dot_controls
 
 SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS})

@@ -1,4 +1,4 @@
-"""What `tideover show`, `history` and `pauses` print of the journal's records, as parts without layout. Pure."""
+"""What `tideover show`, `history` and `pauses` print: sentences, facts and columns, without layout. Pure."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence

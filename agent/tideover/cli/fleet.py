@@ -1,4 +1,4 @@
-"""`tideover fleet`: the view of all machines that share a store, and what a person does there by hand."""
+"""`tideover fleet status`, `release` and `prune`: options, questions and results."""
 from __future__ import annotations
 
 import sys

@@ -1,4 +1,4 @@
-"""What `tideover fleet status` prints, as paragraphs, key-value pairs and tables without layout. Pure."""
+"""What `tideover fleet status` prints: sentences, facts and columns, without layout. Pure."""
 from __future__ import annotations
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""`tideover hooks`: the catalogue, the library, what would be refused, a template, a manual run, enable and disable."""
+"""`tideover hooks` (list, describe, check, new, run, enable, disable): options and what they print."""
 from __future__ import annotations
 
 import os

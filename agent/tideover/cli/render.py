@@ -1,5 +1,5 @@
-"""The parts of which a command's output is made (paragraphs, key-value pairs, tables; styles without layout), and texts
-that several commands share: names, lengths of pauses, a clock check. Pure.
+"""The parts of a command's output (paragraph, key-value pair, table, style), and texts that several commands share.
+Pure.
 """
 from __future__ import annotations
 

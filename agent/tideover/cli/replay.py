@@ -1,4 +1,4 @@
-"""`tideover replay`: decide again what a bundle recorded, and say where that differs from what was decided then."""
+"""`tideover replay`: decide again what a bundle recorded, and print where that differs."""
 from __future__ import annotations
 
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""`tideover service`: the service of a pip installation. The packages bring their own."""
+"""`tideover service`: install, remove, start, stop and status of the service of a pip installation."""
 from __future__ import annotations
 
 import shutil

@@ -1,4 +1,4 @@
-"""`tideover simulate`: the built-in metadata service alone, with a scenario, and everything that is asked of it."""
+"""`tideover simulate`: the simulated platform alone, its scenario, and a line for each request that it gets."""
 from __future__ import annotations
 
 import threading

@@ -1,4 +1,4 @@
-"""What `tideover status` prints, as parts without layout: one sentence, then the facts and tables. Pure."""
+"""What `tideover status` prints: its lines, tables and columns, without layout. What is waited for: `status`. Pure."""
 from __future__ import annotations
 
 from collections.abc import Sequence

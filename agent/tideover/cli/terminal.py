@@ -1,4 +1,6 @@
-"""The terminal: its width and colours, the layout of tables and paragraphs. What it prints is made safe here.
+"""Layout on a terminal: its width and colours, columns, line breaks; control characters made visible.
+
+What it prints is made safe here.
 
 Where there is no terminal each row is one line, for grep and awk; on a narrow one the columns that do not fit move
 below their row. Nothing is ever cut off: ids and paths stay whole, to be copied.

@@ -1,4 +1,4 @@
-"""The clock check as the engine asks for it: one answer for each effect, good or at the deadline, and what came after.
+"""The clock check as the engine asks for it: one answer for each effect; how often time sources are sampled when idle.
 
 Runs the worker on a thread, which lives only while something is checked or followed. The rest of this package is
 imported with the first checker, not by the commands that only read what clocks are: an agent needs it from its start.
@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from tideover.clock.types import ClockCheckSettings
@@ -105,9 +105,10 @@ class ClockChecker:
         """Return the newest finding of any check, under way, answered or followed; None before the first."""
         return self._worker.latest
 
-    def recent_queries(self) -> dict[object, float]:
-        """Return how many seconds ago each address (as of a socket) was asked, of those asked within about 2 s."""
-        return self._worker.recent_queries()
+    def recent_queries(self, announced: Sequence[str] = ()) -> dict[object, float]:
+        """Return how many seconds ago each address (as of a socket) was asked, of those asked within about 2 s. Where
+        there are none, the servers `announced` are not asked for about 2 s: another process is about to."""
+        return self._worker.recent_queries(announced)
 
     def has_sources(self) -> bool | None:
         """Return whether there is a source to ask; None: not looked yet."""

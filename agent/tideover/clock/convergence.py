@@ -1,4 +1,6 @@
-"""Convergence after a check: when the clock has converged, when it is stuck, and the time daemon's remeasurement."""
+"""Convergence after a check: when the clock is right again or stuck, and when the time daemon is made to
+measure again.
+"""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Access to the machine for the clock check: files, devices, kernel clock state, other programs.
+"""Access to the machine for the clock check: files, devices, the kernel's clock state, other programs.
 
 One value, so that a test can play any machine.
 """
@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tideover.clock.types import DEADLINE_S, MOST_BYTES, CommandResult
+from tideover.system import ROOT
 from tideover.system.commands import finish_command, start_command
-from tideover.system.platform import ROOT
 
 # --- Other programs of the system: argument list, deadline, bounded output; never a shell
 

@@ -1,7 +1,7 @@
 """A clock check on demand, for a terminal: one check at once, or one after the other."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from tideover.clock.daemons import find_daemon
@@ -19,11 +19,12 @@ from tideover.timekeeping.intervals import MESSAGES_APART_NS, NS, TimeSample, co
 _HOST_WAIT_NS = MESSAGES_APART_NS + NS      # a hardware clock that lives on messages proves itself within this
 _LOOK_AGAIN_S = 0.5
 
-AgentQueries = Callable[[], Mapping[tuple[str | int, ...], float]]
-"""How many seconds ago the running agent asked each address (as of a socket), of those asked within about 2 s."""
+AgentQueries = Callable[[Sequence[str]], Mapping[tuple[str | int, ...], float]]
+"""Given the servers that are asked next, how many seconds ago the running agent asked each address (as of a socket), of
+those asked within about 2 s. Where there are none, the agent leaves the servers alone meanwhile."""
 
 
-def no_agent() -> Mapping[tuple[str | int, ...], float]:
+def no_agent(announced: Sequence[str]) -> Mapping[tuple[str | int, ...], float]:
     """The queries of an agent that does not run."""
     return {}
 
@@ -102,9 +103,10 @@ class _TerminalCheck:
         servers = [one for one in self._sources if one.origin is not Origin.HARDWARE]
         if not servers or self._inquiry.wait_s(servers) > 0:
             return
-        if asked := self._agent_queries():
+        names = [one.server for one in servers]
+        if asked := self._agent_queries(names):
             self._surroundings.sleep(max(0.0, GAP_S - min(asked.values())))
-            asked = self._agent_queries()
+            asked = self._agent_queries(names)
         self._inquiry.rate_limiter.note_asked_by_agent(asked, self._clocks.raw_ns() / NS)
 
     def _may_the_host_speak(self) -> bool:

@@ -46,6 +46,10 @@ class QueryRounds:
         now_s = self._now_s()
         return min((self.rate_limiter.wait_s(source, now_s) for source in sources), default=0.0)
 
+    def may_ask(self, sources: Iterable[TimeSource]) -> bool:
+        """Given sources, return whether one of them may be asked now, or there is none."""
+        return self.wait_s(sources) < _AT_ONCE_S
+
     def urgent(self, sources: Iterable[TimeSource]) -> list[TimeSource]:
         """Given sources, return those that were not asked yet since the machine may have stopped."""
         now_s = self._now_s()

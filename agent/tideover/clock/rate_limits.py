@@ -1,7 +1,7 @@
 """How often each time server may be asked: the spacing by kind of source, the credit, kiss-o'-death (RATE, DENY)."""
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
 from tideover.clock.types import Origin, TimeSource
@@ -49,6 +49,7 @@ class RateLimiter:
         self._accounts: dict[str, _TokenBucket] = {}
         self._banned_until_s: dict[str, float] = {}
         self._asked_s: dict[object, float] = {}      # by address and port: two names may lead to one server
+        self._announced_s: dict[str, float] = {}     # by source: when a command was about to ask it
 
     def resumed(self) -> None:
         """The machine has resumed: a RATE from before the stop does not hold back the first question after it, but for
@@ -79,7 +80,8 @@ class RateLimiter:
         account = self._account(source, now_s)
         needed = 1.0 - _RESERVE if account.is_urgent else 1.0
         credit_s = 0.0 if account.is_excused else (needed - account.credit) * account.spacing_s
-        wait_s = max(0.0, credit_s, account.asked_s + account.gap_s - now_s)
+        announced_s = self._announced_s.get(source.server, float("-inf"))
+        wait_s = max(0.0, credit_s, account.asked_s + account.gap_s - now_s, announced_s + GAP_S - now_s)
         return max(wait_s, self._learnt_from_s - now_s) if source.origin in _LEARNT else wait_s
 
     def note_asked(self, source: TimeSource, now_s: float) -> None:
@@ -109,6 +111,14 @@ class RateLimiter:
     def note_asked_by_agent(self, ago_s: Mapping[tuple[str | int, ...], float], now_s: float) -> None:
         """Given how many seconds ago another process of this machine asked each address, count that as ours."""
         self._asked_s.update({address: now_s - ago for address, ago in ago_s.items()})
+
+    def note_announced(self, servers: Iterable[str], now_s: float) -> None:
+        """Another process of this machine is about to ask these: leave them alone meanwhile. Any thread. After each
+        time, announcements are not heard for as long again, so that no series of commands keeps this agent from
+        asking."""
+        for server in servers:
+            if server in self._accounts and now_s - self._announced_s.get(server, float("-inf")) >= 2 * GAP_S:
+                self._announced_s[server] = now_s
 
     def note_not_asked(self, address: object) -> None:
         """The question that `may_ask_address` allowed could not be sent."""

@@ -1,4 +1,6 @@
-"""The time sources of this machine in their order of preference, hypervisor clocks (PTP) included. Asks no server.
+"""Which time sources this machine has, in their order of preference; hypervisor clocks (PTP devices).
+
+Asks no server.
 
 Reads them; never sets one. KVM's shows the host's clock at every read; Hyper-V's only as of the host's last message.
 """

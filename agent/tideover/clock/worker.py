@@ -1,5 +1,6 @@
-"""The clock worker: the checks under way and the clocks that are monitored for convergence. Used by one thread at a
-time.
+"""The course of clock checks: the pauses between rounds, the deadline, following a bad clock, calling the remedy.
+
+Used by one thread at a time.
 
 Decides nothing about time (that is `timekeeping` and `convergence`) and has no thread of its own; `checker` gives it
 one. Two things are done in threads beside it, because they may take seconds: hearing the time daemon, and the remedy.
@@ -21,7 +22,7 @@ from tideover.effects import CheckClock
 from tideover.model import ClockCheck, ClockSample, Verdict
 from tideover.observations import ClockFollowed, ClockJudged, Observation
 from tideover.system.clocks import RawWallClocks, wall_minus_raw_ns
-from tideover.system.platform import with_reserve
+from tideover.system.process import with_reserve
 from tideover.system.wakeup import Wakeup
 from tideover.threads import reason_of, start_task
 from tideover.timekeeping.intervals import NS, TimeSample
@@ -178,9 +179,13 @@ class ClockWorker:
         """Whether there is a source to ask; None: not looked yet."""
         return bool(self._sources) if self._has_looked else None
 
-    def recent_queries(self) -> dict[object, float]:
-        """Return how many seconds ago each address was asked lately. Any thread."""
-        return self._inquiry.rate_limiter.recent_queries(self._clocks.raw_ns() / NS)
+    def recent_queries(self, announced: Sequence[str] = ()) -> dict[object, float]:
+        """Return how many seconds ago each address was asked lately. Any thread. `announced`: the servers that another
+        process asks next, unless one of these addresses is theirs."""
+        limiter = self._inquiry.rate_limiter
+        if not limiter.recent_queries(self._clocks.raw_ns() / NS):
+            limiter.note_announced(announced, self._clocks.raw_ns() / NS)
+        return limiter.recent_queries(self._clocks.raw_ns() / NS)
 
     @property
     def has_work(self) -> bool:
@@ -200,6 +205,9 @@ class ClockWorker:
     def ask(self, is_hurried: Callable[[], bool]) -> None:
         """Ask every source that may be asked now, and take in what it says. `is_hurried`: must this be cut short?"""
         now_ns = self._clocks.raw_ns()
+        if not self._inquiry.may_ask(self._in_turn()):      # a command has announced its own since this was planned
+            self._next_round_ns = now_ns + self._held_back_ns()
+            return
         left_s = min([ROUND_TIMEOUT_S, *((job.deadline_ns - now_ns) / NS for job in self._jobs.values())])
         limit_s = max(_SHORTEST_ROUND_S, left_s)
         try:

@@ -1,4 +1,4 @@
-"""One agent: its state directory, its effect handlers and its loop, from start to stop."""
+"""One agent put together: settings passed to each part, listeners opened, its status, its start and stop."""
 from __future__ import annotations
 
 import os

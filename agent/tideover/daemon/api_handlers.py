@@ -1,5 +1,6 @@
-"""Handlers of API requests. They run on the API's thread: they read the state (a value) and post observations to the
-engine.
+"""The agent's answers to API requests (status, acknowledge, recover, forget), their refusals and confirmations.
+
+They run on the API's thread: they read the state (a value) and post observations to the engine.
 """
 from __future__ import annotations
 
@@ -48,9 +49,10 @@ class ApiHandlers:
     def __init__(self, engine: Engine, journal: Path, status_of: Callable[[State, Sequence[Row]], AgentStatusDocument],
                  check_clock: Callable[[], ClockCheck], policy: Callable[[], Policy],
                  recent_log: Callable[[], list[str]] = list,
-                 time_queries: Callable[[], Mapping[object, float]] = dict) -> None:
+                 time_queries: Callable[[Sequence[str]], Mapping[object, float]] = lambda announced: {}) -> None:
         """`status_of`: the status by a state and rows of the record. `check_clock`: one look; may block for a second.
-        `policy`: the one in force. `time_queries`: how many seconds ago each address of a time server was asked."""
+        `policy`: the one in force. `time_queries`: given the servers that the client asks next, how many seconds ago
+        each address of a time server was asked."""
         self._engine, self._journal, self._status_of, self._check_clock = engine, journal, status_of, check_clock
         self._policy, self._recent_log, self._time_queries = policy, recent_log, time_queries
 
@@ -66,8 +68,10 @@ class ApiHandlers:
         return {"ok": True, "lines": self._recent_log()}
 
     def _recent_time_queries(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        announced = question.get("announced")
+        servers = [one for one in announced if isinstance(one, str)] if isinstance(announced, list) else []
         return {"ok": True, "queries": [{"address": address, "ago_s": ago_s}
-                                        for address, ago_s in self._time_queries().items()]}
+                                        for address, ago_s in self._time_queries(servers).items()]}
 
     def _rows(self) -> list[Row]:
         """A second reader of the journal: the engine's own belongs to the engine's thread."""

@@ -1,5 +1,4 @@
-"""The wiring of applications: who may take part, their runs, their listeners. Nothing of it is loaded where the
-configuration names none."""
+"""The wiring of applications: who may take part, their runs, their listeners. Not loaded where none is configured."""
 from __future__ import annotations
 
 import sys

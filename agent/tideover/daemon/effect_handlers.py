@@ -1,4 +1,6 @@
-"""Effect handlers: each starts and cancels one kind of effect."""
+"""Effect handlers: each starts, adjusts and cancels one kind of effect (hook run, acknowledgement, clock
+check, watch).
+"""
 from __future__ import annotations
 
 import json

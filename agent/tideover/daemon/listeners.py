@@ -1,4 +1,4 @@
-"""Listeners of the engine: the event log of the agent, and the metrics export.
+"""What follows from a change of state: the lines of the event log, what the notifier and the metrics are given.
 
 Without the library, the address or the file the agent continues without metrics.
 """

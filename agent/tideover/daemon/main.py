@@ -1,4 +1,4 @@
-"""The agent's process: signals, service manager, reload, stop.
+"""The agent's process: signals, service manager, reload, what is done at a stop, its time limit, unforeseen exceptions.
 
 What the manager says only raises a flag and wakes the loop: all work is done on the engine's own thread, between two
 news.
@@ -18,7 +18,7 @@ from tideover import __version__, observations as ob
 from tideover.config_file import Loaded, load_settings, load_tolerantly
 from tideover.daemon.agent import Agent
 from tideover.daemon.policy_source import catalogue_of, config_warnings
-from tideover.daemon.startup import require_private_credentials, require_trusted
+from tideover.daemon.startup import require_trusted, require_trusted_named
 from tideover.errors import ConfigurationError, TideoverError, WrongUseError
 from tideover.hooks.description import missing_settings
 from tideover.journal import JournalUnwritable
@@ -26,7 +26,7 @@ from tideover.lifecycle import Phase, Stage, State
 from tideover.logs import HOURLY_S, LineWriter, Log, Sink, open_sink, to_lines
 from tideover.sd_notify import Systemd
 from tideover.service_manager import ServiceManager, StopReason
-from tideover.system.platform import RESERVE, log_trace, return_free_memory, use_one_heap
+from tideover.system.process import RESERVE, log_trace, return_free_memory, use_one_heap
 from tideover.threads import reason_of, start_task
 
 # --- Signal handlers
@@ -74,7 +74,7 @@ def start_agent(config: Path | None, *, drill: bool = False, manager: ServiceMan
     try:
         loaded = load_settings(config, os.environ)
         require_trusted(loaded)
-        require_private_credentials(loaded)
+        require_trusted_named(loaded)
     except (ConfigurationError, WrongUseError) as trouble:
         _recover_instead(trouble, config, manager, drill=drill)
         raise
@@ -209,7 +209,7 @@ class AgentProcess:
         try:
             loaded = load_settings(self._loaded.file, os.environ)
             require_trusted(loaded)
-            require_private_credentials(loaded)
+            require_trusted_named(loaded)
             self._waiting = loaded
         except ConfigurationError as trouble:
             self._agent.log.error("configuration.refused", reason=trouble, faults="; ".join(trouble.faults))
@@ -237,7 +237,7 @@ class AgentProcess:
         except (TideoverError, OSError, RuntimeError) as trouble:
             before.log.error("configuration.refused", reason=trouble)
             self._restore(before, held)
-        self._agent.log.info("configuration.reloaded", file=self._loaded.file or "none")
+        self._agent.log.info("configuration.read", file=self._loaded.file or "none")
 
     def _replace(self, before: Agent, loaded: Loaded) -> None:
         """Build and start an agent in the place of the closed one. Raise what prevents it; then nothing is left of

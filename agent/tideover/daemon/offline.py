@@ -1,5 +1,5 @@
-"""Commands without an agent: recover, acknowledge, run one hook. The same lifecycle, journal and hooks, without
-polling.
+"""What commands do without an agent: recover, forget, acknowledge, `hooks run`; the same lifecycle, journal
+and hooks.
 """
 from __future__ import annotations
 

@@ -1,8 +1,10 @@
-"""The policy that the lifecycle asks: made from the settings and the hooks directory; and the chosen source. Runs
-nothing.
+"""The policy made from the settings and the hooks directory, and when the directory is read again; the chosen source.
+
+Runs nothing.
 """
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -16,7 +18,7 @@ from tideover.policy import FleetRules, Policy, Rules
 from tideover.settings import Settings, options_for, unused_hook_tables, warnings_about
 from tideover.sources import Source, SourceContext, open_source
 from tideover.system.dmi import read_dmi
-from tideover.system.platform import RESERVE
+from tideover.system.process import RESERVE
 
 
 class PolicySource:
@@ -76,7 +78,8 @@ def environment_of(settings: Settings, name: str) -> OwnerVariables:
 
 def catalogue_of(settings: Settings) -> Catalogue:
     """Given the settings, return what lies in their hooks directory now."""
-    return read_catalogue(Path(settings.paths.hooks), lambda name: options_for(settings, name))
+    return read_catalogue(Path(settings.paths.hooks), lambda name: options_for(settings, name),
+                          applications=settings.application.keys())
 
 
 def _with_known(now: Catalogue, before: Catalogue) -> Catalogue:
@@ -100,7 +103,7 @@ def policy_of(settings: Settings, catalogue: Catalogue) -> Policy:
     return Policy(
         rules=MappingProxyType({kind: _rules(settings, kind) for kind in ANNOUNCED}),
         act_on=settings.policy.act_on,
-        hooks=_distinct((*catalogue.hooks, *application_specs(settings))),
+        hooks=(*_distinct(catalogue.hooks, settings.application), *application_specs(settings)),
         reserve_s=settings.hooks.reserve_s,
         settle_s=settings.pause.settle_s,
         recover_unannounced=settings.policy.unannounced == "recover",
@@ -125,9 +128,10 @@ def application_specs(settings: Settings) -> tuple[HookSpec, ...]:
                  for name, options in settings.application.items())
 
 
-def _distinct(hooks: tuple[HookSpec, ...]) -> tuple[HookSpec, ...]:
-    """Two files of one NAME: the second is refused, and counts as a preparation of its own that failed."""
-    seen: set[str] = set()
+def _distinct(hooks: tuple[HookSpec, ...], applications: Iterable[str]) -> tuple[HookSpec, ...]:
+    """Given the hooks and the names of applications: a file whose NAME another file or an application has is refused,
+    and counts as a preparation of its own that failed."""
+    seen = set(applications)
     distinct = []
     for spec in hooks:
         distinct.append(replace(spec, name=f"{spec.order:02d}-{spec.name}") if spec.name in seen else spec)

@@ -1,4 +1,4 @@
-"""Startup: opens the state directory, and resumes from an open journal."""
+"""Startup: trust in the configuration's files, the state directory, the journal as it is found, runs that were left."""
 from __future__ import annotations
 
 import errno
@@ -22,7 +22,7 @@ from tideover.record import trace_id
 from tideover.settings import Settings, default_settings
 from tideover.system.clocks import read_boot_id
 from tideover.system.file_lock import Lock
-from tideover.system.platform import make_base_directory
+from tideover.system.private_files import make_base_directory
 
 # --- The state directory: its lock and its journal; an unreadable journal is quarantined
 
@@ -45,15 +45,12 @@ class StateDirectory:
         self.lock.release()
 
 
-def require_trusted_path(file: Path | None, *, is_credential: bool = False, is_secret: bool = False) -> None:
-    """Given a file of the configuration (None: there is none), raise WrongUseError if another user could change it, or
-    read it where it is secret: it says what is run, as whom and with which environment."""
-    if file is None:
-        return
+def require_trusted_path(file: Path, what: str = "the configuration", *, is_secret: bool = False) -> None:
+    """Given a file and what it is, raise WrongUseError if another user could change it, or read it where it is secret:
+    the configuration says what is run, as whom and with which environment."""
     with suppress(OSError):         # a pipe has no path to check, and belongs to this command
         reason = untrusted_component(str(file.absolute()), is_secret=is_secret)
         if reason is not None:
-            what = "a credential file of [fleet]:" if is_credential else "the configuration"
             raise WrongUseError(f"cannot use {what} {file}", str(reason), "Then try again.")
 
 
@@ -63,11 +60,14 @@ def require_trusted(loaded: Loaded) -> None:
         require_trusted_path(path)
 
 
-def require_private_credentials(loaded: Loaded) -> None:
-    """Given a configuration, raise WrongUseError if another user could change a file with which the fleet's store is
-    opened, or read one that is secret."""
+def require_trusted_named(loaded: Loaded) -> None:
+    """Given a configuration, raise WrongUseError if another user could change a file that it names and the agent uses
+    from its start on: a file with which the fleet's store is opened (or read one that is secret), and the program that
+    a source runs. A hook's files and the program of [notify] are judged at each run."""
     for path, is_secret in loaded.credential_files.items():
-        require_trusted_path(path, is_credential=True, is_secret=is_secret)
+        require_trusted_path(path, "a credential file of [fleet]:", is_secret=is_secret)
+    for key, program in loaded.settings.source.programs.items():
+        require_trusted_path(Path(program), f"{key}:")
 
 
 def trusted(loaded: Loaded) -> Loaded:

@@ -1,5 +1,4 @@
-"""The bundle: what support needs of one machine, in one tar file that only its owner can read; and how `replay` reads
-it.
+"""The support bundle: its members and their bounds, which secrets are left out, and how `replay` reads it.
 
 The layout is fixed: the same names in the same order, no times, users or rights of this machine. Secrets are left out
 where they are known to stand (values of environments, arguments of programs), and whatever holds the value of one all
@@ -40,7 +39,7 @@ from tideover.record import Row, pauses_of, records_of
 from tideover.settings import Settings
 from tideover.settings.render import effective_values, show_hidden
 from tideover.system.clocks import read_boot_id
-from tideover.system.platform import create_private_file
+from tideover.system.private_files import create_private_file
 from tideover.text_safety import safe_json
 
 ROOT = "tideover-bundle"

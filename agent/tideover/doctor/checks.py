@@ -1,4 +1,4 @@
-"""The whole examination: collects all facts side by side, then runs each subject's checks."""
+"""The order of doctor's checks; the facts that they need are collected side by side, each within a bound."""
 from __future__ import annotations
 
 import sys

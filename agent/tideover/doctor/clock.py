@@ -1,4 +1,4 @@
-"""Checks of the clock: time sources, their distance and state, and what is guaranteed about pauses."""
+"""Doctor's findings about time sources and their distance, and about which pauses are certain to be detected."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence

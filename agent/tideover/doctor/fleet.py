@@ -1,4 +1,4 @@
-"""Checks of the fleet: its store (what the store's module says of it), and what all members' documents say together."""
+"""Doctor's findings about the fleet: what all members' documents say together; members that are silent."""
 from __future__ import annotations
 
 from datetime import UTC, datetime
@@ -27,6 +27,7 @@ def check_fleet(settings: Settings) -> list[Finding]:
 def _members(settings: Settings) -> list[Finding]:
     from tideover.fleet.administration import find_leftovers, read_fleet
     from tideover.fleet.store import open_store
+    from tideover.fleet_documents import slots_key
     from tideover.fleet_status import fleet_status
     store = open_store(settings.fleet)
     try:
@@ -41,7 +42,7 @@ def _members(settings: Settings) -> list[Finding]:
         more = f" and {len(left) - NAMED_AT_MOST} more" if len(left) > NAMED_AT_MOST else ""
         problems.append(remark(TOPIC, f"{len(left)} {'entry was' if len(left) == 1 else 'entries were'} left behind by "
                                f"machines that are gone: {names}{more}", "tideover fleet prune --dry-run"))
-    own = [group for group in status["groups"] if group["name"] == settings.fleet.group]
+    own = [group for group in status["groups"] if slots_key(group["name"]) == slots_key(settings.fleet.group)]
     count = len(own[0]["members"]) if own else 0
     return problems or [good(TOPIC, f"{count} {'member' if count == 1 else 'members'} in the group "
                                     f"{settings.fleet.group}, {settings.fleet.slots or 'no limit of'} "

@@ -1,4 +1,4 @@
-"""Checks of a Windows guest: hypervisor, clocks, pause signals, the time service."""
+"""Doctor's findings about a Windows guest: hypervisor, clocks, pause signals, the time service."""
 from __future__ import annotations
 
 import sys

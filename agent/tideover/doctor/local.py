@@ -1,4 +1,4 @@
-"""Checks of the installation: the agent, its directories, its hooks."""
+"""Doctor's findings about this installation: agent, journal, directories and rights, hooks, applications, notify."""
 from __future__ import annotations
 
 import os
@@ -26,7 +26,7 @@ from tideover.model import HookSpec, Kind
 from tideover.settings import Settings, unused_hook_tables
 from tideover.status import recover_pending
 from tideover.system.file_lock import read_holder
-from tideover.system.platform import ADMIN_NAME, HOW_TO_ELEVATE
+from tideover.system.private_files import ADMIN_NAME, HOW_TO_ELEVATE
 
 if TYPE_CHECKING:
     from tideover.documents import AgentStatusDocument, JournalStatusDocument

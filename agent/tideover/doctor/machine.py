@@ -1,4 +1,4 @@
-"""Read access to the machine for the checks: files under a root, environment, processes, user."""
+"""What doctor's checks may read of the machine: files under a root, environment, processes, the user."""
 from __future__ import annotations
 
 import os
@@ -12,7 +12,7 @@ import psutil
 
 from tideover.clock.host import HostAccess, run_command
 from tideover.clock.types import CommandResult
-from tideover.system.platform import user_id
+from tideover.system.private_files import user_id
 
 # --- Processes
 

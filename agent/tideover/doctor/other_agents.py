@@ -1,4 +1,4 @@
-"""Checks for other programs that act on the platform's events, by their processes and units."""
+"""Doctor's list of other programs that act on the platform's events or set the clock, and its findings about them."""
 from __future__ import annotations
 
 import re

@@ -1,4 +1,4 @@
-"""Checks of the platform: which one this is and whether its events can be received, its service, proxy variables."""
+"""Doctor's findings about the platform: which one this is, its service, proxy variables of the environment."""
 from __future__ import annotations
 
 import threading

@@ -1,4 +1,4 @@
-"""Checks of the time daemons: which run, and which of their settings delay a correction after a pause."""
+"""Doctor's findings about chrony, timesyncd and ntpd: settings that delay a correction after a pause."""
 from __future__ import annotations
 
 import sys

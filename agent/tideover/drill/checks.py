@@ -1,5 +1,4 @@
-"""The drill's checks: each of the five guarantees of the contract, and its evidence. Pure but for reading the notes.
-"""
+"""The drill's checks: the five guarantees, how each is judged, and its evidence in words."""
 from __future__ import annotations
 
 import math

@@ -1,4 +1,4 @@
-"""The environment of a drill: the simulated platform, the agent and the sample application as processes.
+"""The processes of a drill: simulated platform, agent, sample applications; how they are stopped, resumed and ended.
 
 Ends what it started, by process id, whatever state it is in; and what hooks of this drill left running. Nothing else.
 """

@@ -1,5 +1,4 @@
-"""The drill of a fleet: three machines of one availability set on this machine. One event that names all of them, then
-one event for each of them with room for one at a time.
+"""`drill --fleet`: three agents on this machine and an etcd in memory; one event for all, then one after the other.
 
 The machines are three agents with simulated metadata services of their own; the store is an etcd that lives in the
 drill's memory. Judged by what the hooks noted, what the platform received and what was written to the store.

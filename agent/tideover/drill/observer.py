@@ -1,4 +1,4 @@
-"""The drill's observer: follows the agent's record, prints what is new, and waits for conditions with a deadline."""
+"""What a drill prints line by line while it follows the record, and how long it waits for each condition."""
 from __future__ import annotations
 
 import math

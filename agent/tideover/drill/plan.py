@@ -1,4 +1,4 @@
-"""The plan of a drill: its kind, pause and duration, and whose hooks run."""
+"""What a drill is to do: bounds of the pause, notice by kind and platform, whose hooks run."""
 from __future__ import annotations
 
 from collections.abc import Mapping

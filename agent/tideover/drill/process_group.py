@@ -1,4 +1,4 @@
-"""A program of the drill with all that it starts, as one group: started, stopped as in a pause of the machine, ended.
+"""A program of the drill with all that it starts, as one process group or job: started, stopped, resumed, ended.
 
 Linux: a process group. Windows: a job.
 """

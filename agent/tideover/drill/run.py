@@ -1,4 +1,4 @@
-"""Runs a drill: its acts in their order, each with a deadline."""
+"""The acts of a drill in their order, each with its deadline."""
 from __future__ import annotations
 
 import time

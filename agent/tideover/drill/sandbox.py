@@ -1,4 +1,4 @@
-"""The drill's directory: everything a drill writes is inside. Creates, fills and removes it; starts nothing."""
+"""The drill's temporary directory: its layout, configuration and sample hooks; made and removed."""
 from __future__ import annotations
 
 import shutil

@@ -1,4 +1,4 @@
-"""A trial of the owner's applications: an agent of its own, on a simulated platform, in which they take part."""
+"""The agent of `tideover simulate` with applications: one of its own, on the simulated platform."""
 from __future__ import annotations
 
 import json

@@ -1,5 +1,6 @@
-"""What a person does with the fleet's store by hand: read all of it, release a machine's slots, remove what machines
-that are gone have left behind. Each write is conditional and follows a fresh read, as an agent's.
+"""What `tideover fleet release` and `prune` read and change in the store, and what counts as left behind.
+
+Each write is conditional and follows a fresh read, as an agent's.
 """
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The store that is a container of Azure Blob Storage: a block blob a document, its ETag as the revision.
+"""The store in Azure Blob Storage: requests, access by SAS or managed identity, errors, findings for doctor.
 
 A list of blobs has no contents. So each document that is short enough stands in its blob's metadata too, which a list
 can bring along. Access by a shared access signature (SAS) of the container, or by the managed identity of this VM; the
@@ -179,7 +179,7 @@ class AzureBlobStore:
             blobs = [self._read_blob(one, answer.date) for one in tree.iterfind("Blobs/Blob")]
             if tree.tag != "EnumerationResults":
                 raise ValueError
-        except (xml.ParseError, KeyError, ValueError):
+        except (xml.ParseError, LookupError, ValueError):
             raise self._no_answer_of_ours(f"list {prefix}", answer) from None
         return blobs, tree.findtext("NextMarker") or ""
 

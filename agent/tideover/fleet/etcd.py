@@ -1,4 +1,4 @@
-"""The store that is an etcd, version 3.4 or newer, by the JSON gateway that each of its servers has.
+"""The store in etcd (3.4 or newer): its JSON gateway, login, TLS, errors, findings for doctor.
 
 Keys and values are base64, 64-bit numbers are strings, and what is false, 0 or empty is left out. The words and codes
 of errors are those of etcd 3.4.23 and 3.5.1. Documentation: etcd.io, "gRPC gateway", "Role-based access control",
@@ -48,6 +48,7 @@ LONGEST_IDLE_S = 60.0            # of a connection: load balancers and NAT forge
 LONGEST_QUOTED = 200             # characters of a server's own message
 USUAL_QUOTA_BYTES = 2 << 30      # --quota-backend-bytes, where nothing is configured; status does not say it before 3.6
 NEARLY_FULL = 0.8
+LONGEST_NUMBER = 20              # digits of a 64-bit number
 
 UNAUTHENTICATED, PERMISSION_DENIED, PRECONDITION, EXHAUSTED = 16, 7, 9, 8       # gRPC's codes
 NO_USER = "user name is empty"
@@ -143,7 +144,7 @@ class EtcdStore:
         except AnswerTooLarge as error:
             raise StoreFailed(StoreTrouble.MALFORMED, f"cannot read {key} in etcd: {BODY_TOO_LARGE}",
                               "check that nothing else writes below fleet.prefix") from error
-        found = answer.fields.get("kvs", [])
+        found = _documents(f"read {key}", answer.fields)
         return self._stored(found[0]) if found else None
 
     def list(self, prefix: str) -> Sequence[Stored]:
@@ -194,7 +195,7 @@ class EtcdStore:
                 found, generation, first = [], self._generation, f"{self._prefix}/{prefix}".encode()
                 continue
             generation = self._generation
-            documents = answer.get("kvs", [])
+            documents = _documents(f"list {prefix}", answer)
             found += map(self._stored, documents)
             more = bool(answer.get("more")) and bool(documents)
             if more:
@@ -218,9 +219,10 @@ class EtcdStore:
     def _present(self, key: str, answer: _EtcdAnswer) -> Stored | None:
         """Given the answer to a swap that was not made, return the document as it is."""
         try:
-            found = answer.fields["responses"][0]["response_range"].get("kvs", [])
-        except (AttributeError, IndexError, KeyError, TypeError):
+            answered = answer.fields["responses"][0]["response_range"]
+        except (LookupError, TypeError):
             raise _malformed(f"write {key}") from None
+        found = _documents(f"write {key}", answered)
         return self._stored(found[0]) if found else None
 
     def _stored(self, found: dict[str, Any]) -> Stored:
@@ -353,11 +355,7 @@ class EtcdStore:
 
     def _note_header(self, fields: dict[str, Any], *, is_stale: bool) -> bool:
         """Given an answer, note which store it is of. Return whether that is the same as before."""
-        try:
-            cluster_id, revision = str(fields["header"]["cluster_id"]), int(fields["header"]["revision"])
-        except (KeyError, TypeError, ValueError):
-            raise _ServerFailed(StoreTrouble.MALFORMED, "its answer has no header of etcd",
-                                "check that fleet.store names an etcd 3.4 or newer", is_unknown=True) from None
+        cluster_id, revision = _header(fields)
         changed = self._cluster_id not in ("", cluster_id) or (revision < self._newest_revision and not is_stale)
         if changed:
             self._generation += 1
@@ -390,10 +388,11 @@ class EtcdStore:
             end_raw_s = self._read_raw_s() + OPERATION_S
             try:
                 status = self._ask_server(server, STATUS, b"{}", end_raw_s)
+                cluster_id, _ = _header(status)
             except _ServerFailed as failure:
                 found.append(bad(topic, f"etcd at {server.name}: {failure.cause}", _sentence(failure.hint)))
                 continue
-            clusters.setdefault(str(status["header"].get("cluster_id")), []).append(server.name)
+            clusters.setdefault(cluster_id, []).append(server.name)
             found += _status_findings(topic, server.name, status)
         if len(clusters) > 1:
             words = " and ".join(", ".join(names) for names in clusters.values())
@@ -409,6 +408,23 @@ def _fields(body: bytes) -> dict[str, Any]:
         if isinstance(found, dict):
             return found
     return {}
+
+
+def _header(fields: dict[str, Any]) -> tuple[str, int]:
+    """Given an answer, return the id of its cluster and the newest revision there. Raise _ServerFailed."""
+    try:
+        return str(fields["header"]["cluster_id"]), int(fields["header"]["revision"])
+    except (KeyError, OverflowError, TypeError, ValueError):
+        raise _ServerFailed(StoreTrouble.MALFORMED, "its answer has no header of etcd",
+                            "check that fleet.store names an etcd 3.4 or newer", is_unknown=True) from None
+
+
+def _documents(operation: str, answer: object) -> Sequence[Any]:
+    """Given the answer to a range, return the documents that it has, unchecked. Raise StoreFailed."""
+    found = answer.get("kvs", []) if isinstance(answer, dict) else None
+    if not isinstance(found, list):
+        raise _malformed(operation)
+    return found
 
 
 def _malformed(operation: str) -> StoreFailed:
@@ -457,4 +473,5 @@ def _status_findings(topic: str, name: str, status: dict[str, Any]) -> list[Find
 
 
 def _number(text: object) -> int:
-    return int(text) if isinstance(text, str | int) and str(text).isdecimal() else 0
+    digits = str(text) if isinstance(text, str | int) else ""
+    return int(digits) if digits.isdecimal() and len(digits) <= LONGEST_NUMBER else 0

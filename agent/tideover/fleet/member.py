@@ -1,4 +1,4 @@
-"""One agent's part in its fleet: a thread that keeps what the store says of this machine as the lifecycle wants it.
+"""The thread that keeps this machine's part of the store: intervals, retries, back-off, when the store is out of reach.
 
 All that is decided here is when to ask. What is read and written, and what follows, is decided by the sessions of
 `lifecycle.fleet_session`. No call from another thread waits for the store.

@@ -1,4 +1,4 @@
-"""What a store offers the fleet: four conditional operations, and the few ways in which they fail.
+"""What a store must offer (four conditional operations), its time limits, how it fails, and how to add a store.
 
 Adding a store
 --------------

@@ -1,4 +1,4 @@
-"""Hooks: the owner's programs that prepare and recover the applications.
+"""Hooks: programs of this machine that prepare and recover its applications.
 
 `directory` says what lies in the directory, `runner` runs one of them at a time each, `orphans` ends what an agent that
 died has left running. What differs between Linux and Windows is in `posix_process` and `windows_process`, chosen where

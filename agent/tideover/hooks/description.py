@@ -1,4 +1,4 @@
-"""What hooks say of themselves (`HOOK describe`): their stage, what they do, and which settings they require.
+"""`HOOK describe`: what a hook says of itself, its required settings, and which of them are missing.
 
 Only a hook that reads the hook SDK is asked: another program might take the word "describe" for one of its phases.
 """

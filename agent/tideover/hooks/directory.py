@@ -1,12 +1,13 @@
-"""The hooks directory: file names, and the catalogue of hooks with their settings and refusals. Reads; never runs or
-changes a file.
+"""The hooks directory: rules of file names, the catalogue of hooks with their options, and why a file is refused.
+
+Reads; never runs or changes a file.
 """
 from __future__ import annotations
 
 import os
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -103,8 +104,10 @@ class Catalogue:
 
 def read_catalogue(
     directory: Path, describe: Callable[[str], HookOptions], suffixes: tuple[str, ...] = SUFFIXES,
+    applications: Collection[str] = (),
 ) -> Catalogue:
-    """Given the hooks directory, the configuration by NAME and the platform's suffixes, return what lies there.
+    """Given the hooks directory, the configuration by NAME, the platform's suffixes and the names of applications,
+    which no hook may have, return what lies there.
 
     Never raises for what lies there or does not. A directory that does not exist is an empty catalogue with a warning.
     One that exists and cannot be read may hold any hook: it counts as one refused hook, which holds acknowledgements.
@@ -121,7 +124,7 @@ def read_catalogue(
                       "correct that, or [paths] hooks")
         return Catalogue((HookSpec(UNREADABLE, 0, str(home), refused=str(why)),), is_readable=False,
                          reasons=((str(home), why),))
-    found = _CatalogueBuilder(home, describe, suffixes)
+    found = _CatalogueBuilder(home, describe, suffixes, applications)
     for file in files:
         if not LEFTOVER.fullmatch(file) and file not in SDK_FILES:
             found.take(file)
@@ -131,8 +134,9 @@ def read_catalogue(
 class _CatalogueBuilder:
     """One walk through the directory, file by file in the order of their names."""
 
-    def __init__(self, home: Path, describe: Callable[[str], HookOptions], suffixes: tuple[str, ...]) -> None:
-        self._home, self._describe, self._suffixes = home, describe, suffixes
+    def __init__(self, home: Path, describe: Callable[[str], HookOptions], suffixes: tuple[str, ...],
+                 applications: Collection[str]) -> None:
+        self._home, self._describe, self._suffixes, self._applications = home, describe, suffixes, applications
         self._hooks: dict[str, HookSpec] = {}         # file name → hook
         self._first_of: dict[str, str] = {}           # NAME → the file that has it
         self._disabled: list[str] = []
@@ -177,6 +181,8 @@ class _CatalogueBuilder:
         first = self._first_of.setdefault(name, file)
         if first != file:
             refused = Refusal(f"{first} has the name {name} already", "rename or remove one of the two")
+        elif name in self._applications:
+            refused = Refusal(f"[application.{name}] has the name {name} already", "rename the file or the table")
         owners = owner_variables(wanted)
         refused = refused or self._why_not(spec, owners.variables.get("PATH", ""))
         why = refused or (owners.trouble if not owners.is_unknown else None)

@@ -1,4 +1,4 @@
-"""The environment of a hook's run, and the values that describe its process. Foreign values are made safe first."""
+"""The table of a hook's environment variables (TIDEOVER_…), and the markers by which its processes are found again."""
 from __future__ import annotations
 
 import re

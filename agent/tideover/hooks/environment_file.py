@@ -1,6 +1,4 @@
-"""The variables that the owner sets for a hook: its `environment` table, and the file that `environment_file` names.
-The values may be secret: no text of this module repeats one.
-"""
+"""The variables that the configuration sets for a hook: the rules of `environment_file`. No text repeats a value."""
 from __future__ import annotations
 
 import os

@@ -1,4 +1,4 @@
-"""The hook library of this installation, which of its hooks are enabled in the hooks directory, and new hooks there.
+"""The hook library: where it lies, enable and disable, and `hooks new` with its template.
 
 A hook of the library is enabled by a link NN-NAME, NN being the stage that the hook itself tells (`NAME describe`).
 Nothing but such links is ever removed; what is made besides them is an owner's new hook, from a template.
@@ -27,7 +27,7 @@ if sys.platform == "win32":
     import filecmp
     import shutil
 
-    from tideover.system.platform import make_own_directory
+    from tideover.system.private_files import make_own_directory
 
     FOLDER = "windows"
     HOW_DISABLED = "Rename a file of your own to NN-name.off to disable it"

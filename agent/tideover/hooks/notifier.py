@@ -1,5 +1,6 @@
-"""Runs the notification program of [notify]: one run at a time on a thread of its own, within its time, behind a
-bounded queue. Nothing waits for it, and nothing depends on what becomes of it.
+"""Runs the program of `[notify] command`: one at a time behind a bounded queue, its time limit and variables.
+
+Nothing waits for it, and nothing depends on what becomes of it.
 """
 from __future__ import annotations
 
@@ -38,7 +39,7 @@ from tideover.model import HookPhase, HookSpec
 from tideover.record import trace_id
 from tideover.settings import NotifySettings
 from tideover.system.clocks import read_raw_s
-from tideover.system.platform import RESERVE
+from tideover.system.process import RESERVE
 from tideover.threads import reason_of, start_task
 
 if sys.platform == "win32":

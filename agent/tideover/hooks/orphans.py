@@ -1,5 +1,4 @@
-"""Run files, and the processes that a crashed agent's hooks left running: found and ended before anything is run
-again.
+"""Run files, by which hooks that a crashed agent left running are found and ended at the next start.
 
 One small file a run, written right after the start and removed when the run is settled. It is a clue, never a proof:
 its reader checks again whether the process is still the one meant.
@@ -20,7 +19,7 @@ from tideover.hooks.state_directory import ABOVE_MODE, OWN_MODE, StateDirectorie
 from tideover.model import HookPhase, HookSpec, Kind
 from tideover.observations import Witness
 from tideover.system.clocks import read_boot_id
-from tideover.system.platform import make_own_directory
+from tideover.system.private_files import make_own_directory
 
 if sys.platform == "win32":
     from tideover.hooks import windows_process as processes

@@ -1,4 +1,4 @@
-"""The output of a hook: its end is kept and its lines are handed on, in bounded memory; leftover pipes are drained."""
+"""A hook's output: how many bytes and lines are kept and logged, and values that are hidden in it."""
 from __future__ import annotations
 
 import threading

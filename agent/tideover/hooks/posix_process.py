@@ -1,4 +1,4 @@
-"""Processes of hooks on Linux: start, output, the subreaper, the process tree and its end.
+"""A hook's processes on Linux: how they are started, found and ended, also those that have left their parent.
 
 The run's processes are the descendants of its supervisor, whatever they have left: their parent (fork twice), their
 session (setsid), their environment (env -i). Where no supervisor lives any more (it was killed), they are known by

@@ -1,5 +1,6 @@
-"""Whether a file may be run, by owners and mode bits; whom it runs as, and with which environment. Linux. Never
-changes anything.
+"""Which files root may run on Linux: owners, mode bits and links on the way, interpreters, accounts.
+
+Never changes anything.
 
 The walk goes from the root downwards and follows links as the kernel would. Each step that is found safe can only be
 changed by root or the agent's own user from then on, so by induction the file at the end is the one that the kernel

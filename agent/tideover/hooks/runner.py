@@ -1,4 +1,4 @@
-"""Runs hooks: one thread and one result for each run, never two runs of one hook at a time."""
+"""One run of a hook: its time limit, the grace between SIGTERM and SIGKILL, what its exit status means, its report."""
 from __future__ import annotations
 
 import errno
@@ -31,7 +31,7 @@ from tideover.hooks.trust import find_account, find_hook_refusal, standing_envir
 from tideover.model import HookOutcome, HookPhase, HookReport, Moment
 from tideover.observations import HookSettled, Observation, Witness
 from tideover.system.clocks import read_boot_id, read_moment
-from tideover.system.platform import RESERVE
+from tideover.system.process import RESERVE
 from tideover.system.wakeup import FOR_HOOKS, Wakeup
 from tideover.threads import NO_THREAD, reason_of, start_task
 
@@ -370,7 +370,7 @@ class HookRunner:
         self._orders: dict[str, RunRequest] = {}                 # runs in flight, by key
         self._turns: dict[str, threading.Event] = {}        # by hook: set when its newest run, or forgetting, is over
         self._threads: set[threading.Thread] = set()
-        self._is_closed = False
+        self._closed = threading.Event()
         self._untidied: set[str] = set()                    # what could not be deleted, as it was logged
 
     def start(self, run: RunHook, record: bytes, trace_id: str) -> None:
@@ -378,7 +378,7 @@ class HookRunner:
         if run.key in self._orders:
             return
         order = self._orders[run.key] = RunRequest(run, record, trace_id, Wakeup(FOR_HOOKS), RunTimeLimit(run.limit_s))
-        if self._is_closed:
+        if self._closed.is_set():
             order.wakeup.set()
         self._in_turn(run.spec.name, lambda over: self._carry_out(order, over),
                       lambda reason: self._fail(order, reason))
@@ -414,7 +414,7 @@ class HookRunner:
 
     def close(self) -> None:
         """End all runs and wait until they have answered."""
-        self._is_closed = True
+        self._closed.set()
         for key in list(self._orders):
             self.cancel(key)
         until_s = self._around.read_moment().raw_s + CLOSE_AT_MOST_S
@@ -450,7 +450,7 @@ class HookRunner:
         self._tidy(order, report)
         self._settle(order, report)
         over.set()
-        time.sleep(ANSWER_FIRST_S)
+        self._closed.wait(ANSWER_FIRST_S)
         for act in afterwards:
             act()
 

@@ -1,4 +1,6 @@
-"""The private directory of each hook, from its first prepare to its recovery. Knows nothing of when that is.
+"""The private directory of each hook (TIDEOVER_STATE_DIR): made, kept until recovery, deleted; the spare place.
+
+Knows nothing of when recovery is.
 
 Where none can be made (a full or read-only disk) there is a spare place, in the runtime directory: it lies in memory,
 so that an application can still be prepared, and what recover must restore outlives the agent, if not the machine.
@@ -18,7 +20,8 @@ from functools import partial
 from pathlib import Path
 
 from tideover.hooks.environment import UserAccount
-from tideover.system.platform import give_to, make_directory, make_own_directory, with_reserve
+from tideover.system.private_files import give_to, make_directory, make_own_directory
+from tideover.system.process import with_reserve
 from tideover.system.removal import empty_directory
 
 ABOVE_MODE, OWN_MODE = 0o711, 0o700

@@ -1,4 +1,4 @@
-"""The supervisor: the small process between the agent and one run of a hook. Platform part: Linux.
+"""The small process between the agent and one run of a hook on Linux: subreaper, output, OOM score.
 
 A process can leave its parent (fork twice), its session, its environment and its files, but it stays a descendant of
 the nearest subreaper above it (prctl(2)). One supervisor a run therefore knows the run's processes, and no other's. It

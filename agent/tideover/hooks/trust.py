@@ -1,4 +1,4 @@
-"""Whom a hook runs as, and who may change what runs: its file, and the files of the hook SDK that it reads.
+"""Whom a hook runs as and who may change what runs, the SDK's files included; the choice between the two systems.
 
 What differs between the systems is chosen here. Linux: `posix_trust`. Windows: `windows_trust`, which has the same
 functions. A reader of the hooks directory starts no process, so nothing of that is imported.

@@ -1,4 +1,4 @@
-"""Who may change a file, by its owner and its access list. Pure: parses the list's bytes.
+"""Who may change a file on Windows: owner and access list, parsed from bytes. Pure.
 
 Layouts: [MS-DTYP] 2.4.2 (SID), 2.4.4 (ACE), 2.4.5 (ACL). Entries that deny are not taken into account: what they take
 away a user may have by another entry, and a list that needs them to be safe is too clever for what root runs.

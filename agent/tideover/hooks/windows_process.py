@@ -1,4 +1,4 @@
-"""Processes of hooks on Windows: interpreters, start, output, the job object and its end."""
+"""A hook's processes on Windows: interpreters by suffix, how they are started and ended (job object), output."""
 from __future__ import annotations
 
 import sys

@@ -1,5 +1,6 @@
-"""Whether a file may be run, by owner and access list; whom it runs as, and with which environment. Windows. Never
-changes anything.
+"""Which files the service may run on Windows: each directory on the way, links, accounts.
+
+Never changes anything.
 
 Each directory on the way is looked at, from the root of the drive or share downwards. A link (symbolic or junction) is
 refused rather than followed: there is no need for one here, and no safe way to follow it between two looks.

@@ -1,4 +1,4 @@
-"""The chart of the clock's offset: samples with their error bounds, against zero and the tolerance. Pure."""
+"""The chart of the clock's offset on a page. Pure."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

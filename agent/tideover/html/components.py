@@ -1,5 +1,4 @@
-"""Components of the pages: figures, tables, drawings for two widths, the style sheet and the document around them.
-Pure.
+"""Parts that pages share: key figures, tables, badges, the head with its content security policy. Pure.
 
 The policy in the head forbids everything but this one style sheet, by its hash: markup that were ever to slip into a
 page could neither run, nor fetch, nor style itself.

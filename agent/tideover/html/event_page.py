@@ -1,4 +1,4 @@
-"""The page of one event: the summary first, then its evidence. Pure."""
+"""The page of one event (`show --html`): its sections and texts. Pure."""
 from __future__ import annotations
 
 from tideover.html.clock_chart import clock_drawing, describe, is_inside

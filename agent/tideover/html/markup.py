@@ -1,4 +1,4 @@
-"""HTML and SVG markup: whatever is not markup already is escaped. Pure.
+"""HTML and SVG markup: escaping, typesetting of numbers and units, shapes of drawings, text widths. Pure.
 
 An event's description, a hook's output and the names in both are untrusted text. They come in through
 `show_controls` and leave through `tag`, which escapes every plain string; only what `tag` itself has made is taken as

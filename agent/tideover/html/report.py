@@ -1,4 +1,4 @@
-"""The report over a whole history: sentences, tables, drawings, JSON and the page. Pure."""
+"""The report over a whole history (`tideover report`): sentences, tables, drawings, JSON and the page. Pure."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Statistics of a history of events: counts, notice against preparation, pauses, clocks. Pure.
+"""The figures of a report: counts, notice against preparation, pauses, clocks, months. Pure.
 
 Only events that concerned this machine count; those it only watched are counted apart. A length that is not known is
 left out, never taken as 0, and their number is shown.

@@ -1,4 +1,4 @@
-"""The summary sentence of an event and its severity. Pure; what is unknown is named as unknown."""
+"""The sentence that sums an event up on its page, and its severity. Pure; what is unknown is named as unknown."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence

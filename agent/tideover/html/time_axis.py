@@ -1,4 +1,4 @@
-"""The time axis: true time, one scale, and long stretches without events cut out. Pure."""
+"""The time axis of a timeline: its scale, ticks, and stretches that are cut out. Pure."""
 from __future__ import annotations
 
 from bisect import bisect_right

@@ -1,4 +1,4 @@
-"""The timeline of one event: lanes, pauses, labels, and the clock's offset beneath. Pure.
+"""The timeline drawing of one event: lanes of hooks, milestones and their labels, pauses. Pure.
 
 One linear scale; stretches without news are cut out and say how long they were.
 """

@@ -1,4 +1,4 @@
-"""The memory that survives us: the state, and the rows every record is made of."""
+"""The journal: the state, and the rows that every record is made of."""
 from tideover.journal.database import FILE, JournalUnreadable, JournalUnwritable, set_aside, unwritable
 from tideover.journal.store import Journal, LastingJournal
 

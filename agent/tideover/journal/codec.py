@@ -1,4 +1,4 @@
-"""Nouns to JSON and back, by their own type hints: one rule for every dataclass, so a new field needs no code here.
+"""Values to JSON and back, by their own type hints: one rule for every dataclass, so a new field needs no code here.
 
 A field the text lacks takes its default (an older journal); a field it has beyond the class is dropped (a newer one
 was refused before this is reached).

@@ -1,4 +1,4 @@
-"""The journal's database: its files, its tables, the ways to open it, and what can be wrong with it.
+"""The journal's SQLite file: tables, version, ways to open it; what is reported when it is damaged, full or read-only.
 
 Each way to open it returns a connection, or raises OSError or what SQLite raises.
 """

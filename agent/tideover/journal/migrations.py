@@ -1,4 +1,4 @@
-"""Migrations of a journal of an older format to the next one: which words of phases, stages and entries changed."""
+"""Migrations of a journal of an older version: which words of phases, stages and entries changed."""
 from __future__ import annotations
 
 import json

@@ -1,4 +1,4 @@
-"""The recording: each observation that changed something, as it was decided on, so that `replay` can decide again.
+"""The recording for `replay`: which observations are kept, in how many rows, and how they are read again.
 
 It is kept in segments. A segment begins with the whole state, and its rows have no gap between them: after a start of
 the agent, a failed write or a change by a command without the agent, a new segment begins. A stretch is the segments

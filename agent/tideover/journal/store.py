@@ -1,6 +1,4 @@
-"""The journal: the state and the record's rows in SQLite, written before anything is done; and the agent's journal,
-which survives the loss of its file.
-"""
+"""Writing and reading the journal: transactions, limits of rows, pruning, queries of events and pauses; a lost file."""
 from __future__ import annotations
 
 import contextlib

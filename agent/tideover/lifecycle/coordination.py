@@ -1,6 +1,4 @@
-"""What one event wants of its fleet, as a function of its case alone; and what the fleet's news put into its record.
-Pure.
-"""
+"""What one event wants of the fleet (slot, readiness, claim), and what the store's news put into its record. Pure."""
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -13,7 +11,7 @@ from tideover.observations import FleetView, SlotState
 from tideover.policy import Policy, names_me
 
 NOTHING_TO_PREPARE = "nothing to prepare"
-NO_SLOT = "its group has granted it no slot"
+NO_SLOT, NO_STORE = "its group has granted it no slot", "the fleet's store cannot be used"
 ENTERED = frozenset({SlotState.GRANTED, SlotState.NOT_GRANTED})
 ACCEPTED_STATUS, REFUSED_STATUS = 200, 400
 """What an answer of the platform is written down as: the documents have its status code."""
@@ -60,6 +58,11 @@ def leaving(case: Case) -> Coordinate | None:
         SlotWish.LEAVE if fleet.is_limited else SlotWish.NONE, is_shared=fleet.is_shared, leaves=True)
 
 
+def why_no_slot(fleet: FleetState) -> str:
+    """Given the part in a fleet of an event that has no slot, return why."""
+    return NO_SLOT if fleet.view.is_reached else NO_STORE
+
+
 def _slot_of(case: Case, fleet: FleetState) -> SlotWish:
     """An event that is prepared for, or for which this machine is away, is entered, granted or not."""
     if not fleet.is_limited:
@@ -78,8 +81,9 @@ def _slot_of(case: Case, fleet: FleetState) -> SlotWish:
             wish = SlotWish.LEAVE
         case _:
             wish = SlotWish.NONE
-    is_given_up = fleet.view.slot is SlotState.RELEASED and wish is not SlotWish.LEAVE
-    return SlotWish.NONE if is_given_up else wish
+    if fleet.view.slot is not SlotState.RELEASED or wish is SlotWish.LEAVE:
+        return wish
+    return SlotWish.RELEASED if fleet.is_shared else SlotWish.NONE
 
 
 def _readiness_of(case: Case, fleet: FleetState) -> tuple[str | None, str]:
@@ -121,7 +125,7 @@ def news_of(case: Case, view: FleetView) -> Iterator[tuple[EntryKind, str]]:
     before = case.fleet.view if case.fleet is not None else FleetView()
     if not view.is_reached:
         if view.is_too_late and not before.is_too_late:
-            yield EntryKind.TOO_LATE, "the fleet's store cannot be reached, and still says that this machine is ready"
+            yield EntryKind.TOO_LATE, f"{NO_STORE}, and still says that this machine is ready"
         return
     if view.taken_from and view.taken_from != before.taken_from:
         yield EntryKind.SLOT_TAKEN_OVER, f"its members were silent: {view.taken_from}"

@@ -1,4 +1,4 @@
-"""The effects that are desired, as a function of the state alone. Crash recovery is asking for them again."""
+"""Which effects the state asks for; crash recovery is asking for them again. Pure."""
 from __future__ import annotations
 
 import math

@@ -1,5 +1,6 @@
-"""One agent's exchanges with the fleet's store, step by step: what to read, what to write, what follows from the
-answers. Pure: the caller carries out a session's operations; nothing here touches a store.
+"""The steps of one exchange with the store: what is read and written in which order, conflicts, silence. Pure.
+
+The caller carries out a session's operations; nothing here touches a store.
 
 A session is a generator. It yields one operation at a time and is sent its result. It may be dropped at any point, as
 by a crash or an outage: the next one reads again, and every write names its writer, so nothing has to be undone.
@@ -40,6 +41,7 @@ from tideover.lifecycle.fleet_rules import (
     take_over,
     take_slot,
     takeover_s_of,
+    with_names,
     write_event,
 )
 from tideover.observations import FleetView, SlotState
@@ -281,7 +283,7 @@ class FleetSessions:
                 return Confirmation(False, "the store does not show a granted slot for it", read_raw_s)
         if wish.is_shared:
             key = event_key(digest)
-            event = _event_of(key, (yield from _read(key)), wish)
+            event = with_names(_event_of(key, (yield from _read(key)), wish), wish)
             claim = event.acknowledgement
             if claim is None or not is_mine(claim, self.me) or claim.result is not None or claim.n != wish.sent:
                 return Confirmation(False, "another machine has the claim", read_raw_s)

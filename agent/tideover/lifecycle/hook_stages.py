@@ -1,4 +1,5 @@
-"""The stage of each hook: prepare, recover, retries, and how the time up to NotBefore is shared. Pure.
+"""The stages of hooks: order, retries and their waits, the time budget up to NotBefore, what holds the acknowledgement.
+Pure.
 
 Cases hold claims on it. While a claim stands, hooks go QUEUED → PREPARING → PREPARED in ascending order; when the last
 claim has gone, RECOVER_PENDING → RECOVERING → released in descending order. A recovery is pending from the moment

@@ -1,5 +1,6 @@
-"""Notifications: which changes of an event are reported to the notification program, and which of them are kept when it
-is slow. Pure; nothing here runs it or waits for it.
+"""Which changes of an event `[notify]` reports, and which are dropped when it is slow. Pure.
+
+Nothing here runs the program or waits for it.
 """
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a document of the platform says of each event: first seen, seen again, started, removed. Pure."""
+"""What a document of the platform changes: first sight, start, removal, other spellings, the platform's clock. Pure."""
 from __future__ import annotations
 
 from dataclasses import replace

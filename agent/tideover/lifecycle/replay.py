@@ -1,5 +1,4 @@
-"""Replay: recorded observations are put through the decision again, and what it decides now is compared with what was
-recorded. Pure.
+"""`replay`'s comparison of recorded decisions with what is decided now. Pure.
 
 The decision depends on nothing but the state, the observation, the policy and the moment. So a recording that starts
 with a state and holds the other three for each step gives the same entries (phases among them) and the same effects, to

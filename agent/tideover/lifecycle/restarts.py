@@ -1,4 +1,4 @@
-"""Starts of the agent, of the machine, and of another VM from this disk: what was going on, and what follows. Pure."""
+"""What a start of the agent, of the machine, or of another VM from this disk changes in open events. Pure."""
 from __future__ import annotations
 
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What the agent knows: each event's case, each hook's readiness, and little else. Values; nothing decides here."""
+"""The state's values: phases, cases, hook stages; which pauses end an event; how many events are remembered. Pure."""
 from __future__ import annotations
 
 import enum

@@ -1,4 +1,4 @@
-"""The metrics in a registry of prometheus_client: counters and histograms, and gauges from the state.
+"""The metrics' names, help texts, labels and buckets, and the gauges from the state.
 
 Names and labels follow prometheus.io/docs/practices/naming: base units, `_total`, an info metric. What can be known
 beforehand is there from the start with 0: a counter that is born with 1 has no increase that a rule could see

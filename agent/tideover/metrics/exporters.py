@@ -1,4 +1,4 @@
-"""Exporters: GET /metrics on one address, and a file for node_exporter's textfile collector.
+"""GET /metrics, and the file for node_exporter's textfile collector.
 
 A reader sees the old file or the new one whole, never a part. The file stays when the agent ends: what is still
 pending stays so, and its age (node_textfile_mtime_seconds) shows that it is not renewed.

@@ -1,4 +1,4 @@
-"""Metric updates: what is counted and measured of what the engine did. Pure: no clock, no library.
+"""Which metric counts or measures what the engine did. Pure.
 
 Labels are bounded: kinds, causes and outcomes are ours, hooks' names are the owner's files. No event's id is one.
 """

@@ -1,4 +1,4 @@
-"""Kernel counters that show who ran in a gap, the usual activity of the machine, and what reading them may cost.
+"""Kernel counters that show who ran in a gap, the machine's usual activity, and how often reading them is affordable.
 
 A reading costs no wake-up: it is taken on the heartbeat's own turn, and no more often than its price allows.
 """
@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from tideover.system.platform import ROOT
+from tideover.system import ROOT
 from tideover.timekeeping.gaps import (
     NOT_KNOWN,
     KernelCounters,

@@ -1,4 +1,4 @@
-"""The pause detector: turns consecutive clock readings into reported pauses. Starts no thread and never waits."""
+"""Clock readings and push signals to reported pauses: what is examined at each tick. Starts no thread, never waits."""
 from __future__ import annotations
 
 from collections import deque

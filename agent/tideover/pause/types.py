@@ -1,4 +1,4 @@
-"""Values of the pause watch: its settings, and what a push signal says.
+"""Values of the pause watch: its settings, and what each push signal says.
 
 A signal is a fact about this machine's surroundings; none of them by itself measures a pause.
 """

@@ -1,4 +1,4 @@
-"""The pause watch: one thread in one wait, whose timeout is the tick and whose descriptors are the push signals.
+"""The thread of the pause watch: the tick, the descriptors of push signals, its close.
 
 It notices; it never decides what a pause means for an event, never sets a clock and never asks the network.
 """
@@ -15,8 +15,8 @@ from tideover.pause.counters import CounterSource, open_counters
 from tideover.pause.detector import PauseCallbacks, PauseDetector, post_nowhere
 from tideover.pause.incidents import SourceSamples
 from tideover.pause.types import HOST_KEYS, MoveProved, PauseWatchSettings, PushSignal, SignalReader, change_of_host
+from tideover.system import ROOT
 from tideover.system.clocks import Clocks, MachineClocks
-from tideover.system.platform import ROOT
 from tideover.system.wakeup import WaitResult, new_wait
 from tideover.threads import Loop
 from tideover.timekeeping.intervals import NS

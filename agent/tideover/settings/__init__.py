@@ -1,4 +1,4 @@
-"""The owner's settings: what the configuration file may say, what it means, what is wrong with it.
+"""The settings: what the configuration file may say, what it means, what is wrong with it.
 
 Text in, values or faults out. Reading the file itself, and knowing which, is `tideover.config_file`'s.
 Everything follows from the one table in `keys`.

@@ -1,4 +1,5 @@
-"""THE table of the configuration: a row for each key. Reading, showing and the default file all follow from it.
+"""THE table of the configuration: each key's type, default, range and text. Reading, showing, the default file follow
+it.
 
 A row's default is written as the file would write it and goes through the same reading. None as a default means that
 it follows another key, as the row says. Ranges stand beside their reasons.

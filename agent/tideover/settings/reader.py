@@ -1,4 +1,4 @@
-"""Reads a configuration text into settings, or into all of its errors at once."""
+"""A configuration's text to settings or to all of its errors: unknown keys, keys that must go together, drop-ins."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""A configuration file as TOML: its tree of values and the line of each key, or one error.
+"""A configuration file as TOML: its tree of values, the line of each key, syntax errors in words, size limit.
 
 It reads only text that tomllib has accepted, so it may look for the next token and never has to judge one.
 """

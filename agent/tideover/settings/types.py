@@ -1,4 +1,4 @@
-"""The types of configuration values: durations, addresses, lists, TOML literals, and how a wrong value is reported.
+"""The types of configuration values: durations, addresses, lists, flags; how a wrong value is reported.
 
 A type is a value made of words and two functions, so that a row of the table in `keys` says everything about its key.
 Reading gives a value of Python, or raises InvalidValue with what was found instead.

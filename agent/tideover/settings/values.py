@@ -1,4 +1,4 @@
-"""The settings as typed values, and the default paths of each platform.
+"""The settings as typed values, and the default paths of each system.
 
 Durations are seconds. Where the file says "" for "not set" or "off", the value is None.
 """
@@ -104,6 +104,12 @@ class SourceSettings:
     gcp: GcpSettings = GcpSettings()
     aws: AwsSettings = AwsSettings()
     vsphere: VsphereSettings = VsphereSettings()
+
+    @property
+    def programs(self) -> dict[str, str]:
+        """The programs that the configuration names and a source runs, by key: no other user may change them."""
+        program = self.vsphere.vmtoolsd
+        return {"source.vsphere.vmtoolsd": program} if program is not None else {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Configurations that are valid but likely to surprise. A rule is a row; none of them prevents a start."""
+"""Warnings of `config check`: configurations that are valid but likely to surprise, a row each."""
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping

@@ -1,5 +1,6 @@
-"""A simulated etcd: the part of its JSON gateway (etcd.io, "gRPC gateway") that a client needs which reads ranges and
-makes conditional writes. In memory, without users, for the drill and for tests alone.
+"""A simulated etcd (its JSON gateway, in memory), for the fleet's drill and for tests alone.
+
+It has the part that a client needs which reads ranges and makes conditional writes, without users.
 
 Keys and values are base64, 64-bit numbers are strings, and what is false, 0 or empty is left out, as etcd has it.
 """

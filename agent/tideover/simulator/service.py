@@ -1,4 +1,4 @@
-"""What the simulated service of every platform has: its HTTP server, what was asked of it, faults, a platform's clock.
+"""What the simulated services of all platforms share: what was asked, injected faults, the platform's clock.
 
 A platform's own module has the service itself, and what `simulate` and `drill` need to know of it (SimulatorModule).
 """

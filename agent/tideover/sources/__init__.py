@@ -1,4 +1,4 @@
-"""Sources: where announcements come from. A source knows one platform's service, and nothing of what is done about it.
+"""What every source has: poll, acknowledge, identity, findings; words of failed answers; bounds of a time.
 
 A source has two verbs, `poll` and `acknowledge`; a Poller asks it steadily, an Acknowledger sends through it. Each
 platform of the table (`tideover.platforms`) that is served has one module here, with its wire format pure and apart in

@@ -1,4 +1,4 @@
-"""AWS EC2: the instance metadata service's keys of scheduled events, Spot interruption and, if asked for, more.
+"""AWS EC2: requests, token, intervals, hints and findings of its instance metadata service.
 
 Nothing is acknowledged there. Every request carries a token (IMDSv2), which is fetched by a PUT and renewed before it
 expires, or when a 401 says that it is gone. One poll is several requests within one deadline; the keys of the Spot

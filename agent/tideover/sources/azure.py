@@ -1,8 +1,9 @@
-"""Azure Scheduled Events over the instance metadata service: poll the events, acknowledge one, ask for the VM's name.
+"""Azure Scheduled Events: requests, timeouts, hedged first call, hints and findings of the metadata service.
 
 Never decides anything about an event, and never retries: the poller and the lifecycle do. What the service answers is
 reported in sentences that stay the same from poll to poll. Documentation: learn.microsoft.com, "Scheduled Events for
-Linux VMs" and "Azure Instance Metadata Service". """
+Linux VMs" and "Azure Instance Metadata Service".
+"""
 from __future__ import annotations
 
 import math

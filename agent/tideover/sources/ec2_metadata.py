@@ -1,4 +1,4 @@
-"""What the instance metadata service of AWS EC2 says of maintenance: bytes to values, values to events. Pure.
+"""The words and formats of AWS EC2's metadata: scheduled events, Spot, rebalance, Auto Scaling; their events. Pure.
 
 Scheduled events have an id and a state of AWS's; the interruption of a Spot instance, a rebalance recommendation and an
 Auto Scaling group's target state have none, so their ids are made here and go on while they are listed. Formats:

@@ -1,4 +1,4 @@
-"""Google Compute Engine: the metadata server's keys of maintenance and preemption. Nothing is acknowledged there.
+"""Google Compute Engine: requests, intervals, hints and findings of its metadata server.
 
 One poll is several requests within one deadline: instance/maintenance-event and instance/preempted each time, the rest
 seldom or when it is needed: a live migration changes virtual-clock/drift-token, which so proves one, announced or not.

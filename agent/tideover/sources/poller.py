@@ -1,4 +1,4 @@
-"""The two threads' work around a source: asking it steadily, and sending what the lifecycle wants acknowledged.
+"""The threads that poll and acknowledge: the interval, the back-off after failures.
 
 They post observations through `post` and never judge it. The poller sleeps in one wait between two polls; nothing here
 polls anything but the source.
@@ -15,7 +15,7 @@ from tideover.model import Moment
 from tideover.observations import AckOutcome, AckSettled, Observation, Polled, PollFailed
 from tideover.sources import Source
 from tideover.system.clocks import read_moment
-from tideover.system.platform import RESERVE
+from tideover.system.process import RESERVE
 from tideover.threads import Loop, start_task
 
 LONGEST_BACK_OFF_S = 5.0         # what the contract allows; an event of 30 s notice must still be seen

@@ -1,5 +1,4 @@
-"""The JSON of Azure Scheduled Events and instance metadata: bytes to values, and the acknowledgement back to bytes.
-Pure.
+"""The JSON of Azure Scheduled Events: kinds, fields, bounds of an event's texts, what is left out, StartRequests. Pure.
 
 Lenient with what an event says, strict with which events there are. What is missing from a document counts as vanished,
 so a body without a list of events is no document at all (NotADocument). An entry without a usable EventId is left out

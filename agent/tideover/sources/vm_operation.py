@@ -1,4 +1,4 @@
-"""The vMotion notifications of VMware vSphere 8: the words of `vm-operation-notification` and its replies. Pure.
+"""The words of VMware vSphere 8's vMotion notifications and their replies. Pure.
 
 A reply is one line of JSON with `result`; where that is false `errorMessage` says why. Operation ids have up to 19
 digits. See core.vmware.com, "vSphere vMotion Notifications", and VMware's own sample service for it.

@@ -1,4 +1,4 @@
-"""VMware vSphere: vMotion notifications through VMware Tools (`vmtoolsd --cmd`). The acknowledgement is real here.
+"""VMware vSphere: calls of `vmtoolsd`, registration and its token, intervals, hints and findings.
 
 The host waits for the one registered program of a VM before each vMotion, until its timeout. So this source registers
 only while some hook wants a freeze, and unregisters when it is closed, unless an event is under way. The token that
@@ -40,7 +40,7 @@ from tideover.sources.vm_operation import (
 )
 from tideover.system.clocks import read_boot_id, read_raw_s
 from tideover.system.commands import finish_command, start_command
-from tideover.system.platform import with_reserve
+from tideover.system.process import with_reserve
 
 PROGRAM = "vmtoolsd"
 WINDOWS_PROGRAM = r"C:\Program Files\VMware\VMware Tools\vmtoolsd.exe"

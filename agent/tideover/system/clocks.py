@@ -1,4 +1,5 @@
 """This machine's clocks, in nanoseconds, its boot id, and the readers that are passed to whatever needs the time.
+
 Read; never set.
 
 It never decides anything and keeps nothing.

@@ -1,4 +1,4 @@
-"""A lock on an open file that the system drops when its holder dies, however it dies; and that of a state directory.
+"""A lock on an open file that the system drops when its holder dies; the lock of a state directory.
 
 Both systems take it without waiting and raise OSError where another process has it. Its holder writes its process id
 into the file.

@@ -1,5 +1,4 @@
-"""Removes what others have left, however deep: no recursion, and as much memory and as many descriptors for 100 000
-directories within each other as for one.
+"""Removes directories, however deep and whatever is in them, with bounded memory and descriptors.
 
 A directory within a directory that is to go is first moved up beside it, so that nothing is ever looked for deeper than
 two levels. Links are removed, never followed.

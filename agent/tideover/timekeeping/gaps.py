@@ -1,8 +1,9 @@
-"""Gaps between two clock readings: a step, a suspend, a pause of the machine or a stall of this process.
+"""Gaps between two clock readings: step, suspend, pause of the machine or stall of this process; their thresholds.
 
 A paused machine served no interrupt and ran no process; at its resume each processor's expired timers are served
 in one go, and each sleeping process is woken, all within milliseconds. A machine that ran on while we did not has
-served its timers throughout, however idle it was. """
+served its timers throughout, however idle it was.
+"""
 from __future__ import annotations
 
 from collections.abc import Sequence

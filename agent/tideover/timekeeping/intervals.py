@@ -1,4 +1,6 @@
-"""Interval arithmetic on time samples: consensus of several sources, slew rates, hypervisor clocks. Reads no clock.
+"""Interval arithmetic on time samples: consensus of several sources, drift, slew rates, inside the tolerance or not.
+
+Reads no clock.
 
 A source's answer is kept as *truth minus raw*: how far true time is from CLOCK_MONOTONIC_RAW. That number
 stays true when the wall clock is stepped or slewed, so one sample can be held against the wall clock of

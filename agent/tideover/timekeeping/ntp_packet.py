@@ -1,5 +1,6 @@
-"""The NTP packet and what one exchange proves (RFC 5905, RFC 4330): bytes and nanoseconds in, a sample or a
-rejection out. Never sends, never reads a clock.
+"""The NTP packet and what one exchange proves (RFC 5905, RFC 4330): its checks, why it is rejected.
+
+Never sends, never reads a clock.
 
 The packet is ntplib's, as are the texts about it. Ours is what ntplib does not do: the nonce, compared as bytes (a
 double loses its low bits); the era that begins in 2036; the checks of an answer; the bound of its error. Times are

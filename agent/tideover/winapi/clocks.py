@@ -1,4 +1,4 @@
-"""This machine's clocks, its boot, and what its kernel counts.
+"""This machine's clocks on Windows, its boot, and what its kernel counts.
 
 learn.microsoft.com/windows/win32/sysinfo/interrupt-time: biased interrupt time counts from the start of the system and
 goes on while it sleeps; the unbiased one does not; neither is moved by setting the clock or by the time service. The

@@ -1,4 +1,4 @@
-"""Pipes read and written with a deadline, which on Windows means overlapped: started, waited for, called off."""
+"""Pipes on Windows, read and written with a deadline (overlapped)."""
 from __future__ import annotations
 
 import sys

@@ -1,7 +1,8 @@
 """Job objects of Windows, and processes that are started in one. Everything else about processes is psutil's.
 
 Jobs are pywin32's. Starting a process is ctypes': pywin32 has no attribute list, by which a process inherits two
-handles and no more. """
+handles and no more.
+"""
 from __future__ import annotations
 
 import sys

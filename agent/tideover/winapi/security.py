@@ -1,4 +1,4 @@
-"""Who we are, who owns a file and who may do what to it, and objects made for few only.
+"""Users, owners and access lists on Windows; files, directories and pipes made for few only.
 
 Users and groups are given as security identifiers in their text form (S-1-5-18): names are translated, those are not.
 """

@@ -1,4 +1,4 @@
-"""Time daemons: whose servers we may ask, what each believes, and what makes it measure again. Never sets the clock.
+"""Time daemons: which are known, and what each must tell: its servers, its state, how it is made to measure again.
 
 One file for each daemon. What a daemon says of the clock is context: until its last measurement is newer than the
 resume, every one of them reports a clock that is wrong by the whole pause as perfectly right.

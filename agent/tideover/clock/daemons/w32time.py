@@ -1,4 +1,6 @@
-r"""Windows' own time service (w32time): its servers and settings from the registry, so from no translated text.
+r"""Windows' own time service (w32time): its servers and settings, from the registry.
+
+The registry is read, because the commands answer in translated text.
 
 Keys and values: learn.microsoft.com, "Windows Time service tools and settings". What the service believes just now it
 tells in translated words only (w32tm /query), so that is not reported.

@@ -1,4 +1,4 @@
-"""The service as the service control manager of Windows knows it: registering, starting, stopping, how it is."""
+"""Calls to the service control manager of Windows: register, remove, start, stop, its state."""
 from __future__ import annotations
 
 import subprocess

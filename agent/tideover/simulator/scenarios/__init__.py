@@ -1,4 +1,4 @@
-"""Scenarios: what the simulated platform does, step by step, as small TOML files; and the player that does it.
+"""Scenarios: the form of their TOML files, the verbs of their steps, and the player that does them.
 
 A file has `about` and a list of `[[step]]`. Each step has `do`, one of the verbs of STEPS, and that verb's own keys;
 `event` is the scenario's own name for an event. Steps follow one another; only `wait…` takes time.
