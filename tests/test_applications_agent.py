@@ -150,7 +150,7 @@ def test_an_application_whose_table_a_reload_removes_is_told_why_its_connection_
     gone, stays = connected(here, "first"), connected(here, "middle")
     here.configure(APPLICATIONS.replace("[application.first]\norder = 5\n", ""))
     here.agents[-1].send_signal(signal.SIGHUP)
-    here.until(lambda: "configuration.reloaded" in here.said())
+    here.until(lambda: "configuration.read" in here.said())
     assert json.loads(gone.readline())["refused"] == "there is no [application.first] in the configuration any more"
     assert (gone.readline(), stays.readline()) == (b"", b"")
 

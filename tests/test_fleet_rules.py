@@ -166,6 +166,19 @@ def test_a_machine_without_a_granted_slot_keeps_the_event_from_being_claimed():
     assert done.acknowledgement is None and not_ready(done) == (("vm-1", "its group has granted it no slot"),)
 
 
+def test_a_machine_that_the_event_names_later_is_waited_for_too_and_no_name_goes():
+    document = write_event(open_event(ready()), TWO, ready(), SlotState.NONE)
+    more = replace(ready(), resources=("vm-1", "vm-2", "VM-3"))
+    waits = write_event(document, ONE, more, SlotState.NONE)
+    assert waits.acknowledgement is None and [name for name, _ in not_ready(waits)] == ["VM-3"]
+    still = write_event(waits, TWO, ready(), SlotState.NONE)
+    assert still == waits, "the other machine's metadata service does not show it yet"
+    third = FleetMember("vm-3", "guid-3", "boot-3")
+    assert write_event(still, third, more, SlotState.NONE).acknowledgement.by == "vm-3"
+    slots, _ = take_slot(SlotsDocument(), ONE, wish())
+    assert take_slot(slots, ONE, wish(names=("vm-1", "vm-3")))[0].holders[0].machines == ("vm-1", "vm-3")
+
+
 def test_consent_is_taken_back_while_no_claim_is_open_and_not_after():
     back = wish(names=BOTH, says="not-ready", why="it recovers")
     first = write_event(open_event(ready()), ONE, ready(), SlotState.NONE)
@@ -528,6 +541,23 @@ class Documents:
 
 def sessions(me, raw_s=lambda: 1000.0):
     return FleetSessions(me, 60.0, map(f"{me.vm_id}-{{}}".format, count()).__next__, raw_s)
+
+
+def test_a_claim_is_passed_on_when_the_event_names_another_machine_before_it_is_sent():
+    """Else the others, who cannot take their consent back under it, would wait with it."""
+    agent, store, one = claimant(), Documents(), sessions(ONE)
+    store.run(sessions(TWO).coordinate(ready(may_claim=False), 1.0))
+    agent.see(ob.FleetSeen("e1", store.run(one.coordinate(ready(), 1.0))))
+    assert phase(agent) is Phase.ACKNOWLEDGING
+    agent.polled(event("e1", resources=("vm-1", "vm-2", "vm-3")))
+    asked = agent.wanted()["fleet:e1"]
+    assert not store.run(one.confirm(asked)).is_given
+    agent.see(ob.AckSettled("e1", 1, AckOutcome.WITHHELD))
+    for _ in range(3):
+        agent.see(ob.FleetSeen("e1", store.run(one.coordinate(agent.wanted()["fleet:e1"], 1.0))))
+        assert phase(agent) is Phase.WAITING_FOR_PEERS
+    key = event_key(event_digest("azure", "e1"))
+    assert decode_event(key, store.keys[key]).acknowledgement.by is None
 
 
 def test_an_acknowledgement_is_confirmed_only_by_own_slot_own_claim_and_everyones_consent():

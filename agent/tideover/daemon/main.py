@@ -237,7 +237,7 @@ class AgentProcess:
         except (TideoverError, OSError, RuntimeError) as trouble:
             before.log.error("configuration.refused", reason=trouble)
             self._restore(before, held)
-        self._agent.log.info("configuration.reloaded", file=self._loaded.file or "none")
+        self._agent.log.info("configuration.read", file=self._loaded.file or "none")
 
     def _replace(self, before: Agent, loaded: Loaded) -> None:
         """Build and start an agent in the place of the closed one. Raise what prevents it; then nothing is left of

@@ -41,6 +41,7 @@ from tideover.lifecycle.fleet_rules import (
     take_over,
     take_slot,
     takeover_s_of,
+    with_names,
     write_event,
 )
 from tideover.observations import FleetView, SlotState
@@ -282,7 +283,7 @@ class FleetSessions:
                 return Confirmation(False, "the store does not show a granted slot for it", read_raw_s)
         if wish.is_shared:
             key = event_key(digest)
-            event = _event_of(key, (yield from _read(key)), wish)
+            event = with_names(_event_of(key, (yield from _read(key)), wish), wish)
             claim = event.acknowledgement
             if claim is None or not is_mine(claim, self.me) or claim.result is not None or claim.n != wish.sent:
                 return Confirmation(False, "another machine has the claim", read_raw_s)
