@@ -644,6 +644,47 @@ def test_a_session_that_is_always_second_ends_and_one_that_is_not_goes_on():
     assert decode_member("k", store.keys[member_key("vm-1", "guid-1")]).beat == 1
 
 
+def test_no_session_that_is_always_second_writes_for_ever():
+    store, one, entry = Documents(), sessions(ONE), MemberDocument("vm-1", "guid-1")
+    store.conflicts = 1000
+    store.run(one.beat(entry))
+    assert store.keys == {}, "its entry is written with the next beat"
+    store.conflicts = 1
+    store.run(one.beat(entry))
+    assert [*store.keys] == [member_key("vm-1", "guid-1")]
+    store.run(one.coordinate(wish(), 1.0))
+    store.conflicts = 1000
+    for session in (one.leave_past(frozenset()), sessions(ONE).beat(entry)):
+        with pytest.raises(TooManyConflicts):
+            store.run(session)
+
+
+def waiting(store, clock_s, waits, alive=(), away=()):
+    """Whether TWO still waits after ten minutes; `alive` write their entries all the time."""
+    two = sessions(TWO, lambda: clock_s[0])
+    for place, each in enumerate(away):
+        store.run(each.coordinate(wish(f"e{place + 5}", SlotWish.AWAY, (each.me.name,)), 1.0))
+    for _ in range(40):
+        clock_s[0] += 15.0
+        for each in alive:
+            store.run(each.beat(MemberDocument(each.me.name, each.me.vm_id)))
+        if store.run(two.coordinate(waits, 15.0)).slot is not SlotState.WAITING:
+            return False
+    return True
+
+
+def test_a_silent_machines_slot_is_taken_over_only_if_that_makes_room_and_no_other_holder_lives():
+    clock_s, waits = [1000.0], wish("e2", names=("vm-2",))
+    others = [sessions(FleetMember(f"vm-{n}", f"guid-{n}", "boot-1", slots=1), lambda: clock_s[0]) for n in (5, 6)]
+    store = Documents()
+    assert waiting(store, clock_s, waits, away=others), "two are away, and each one's slot is one too few"
+    key = slots_key("default")
+    assert sorted(name for one in decode_slots(key, store.keys[key]).holders for name in one.members) == ["vm-5", "vm-6"]
+    assert waiting(Documents(), clock_s, waits, alive=others, away=others)
+    assert not waiting(Documents(), clock_s, waits, away=others[:1])
+    assert waiting(Documents(), clock_s, waits, alive=others[:1], away=others[:1])
+
+
 def test_a_takeover_still_under_way_comes_too_late_when_its_holder_has_written_again():
     """The request that takes a silent machine's slot gets no answer, and neither does the one that is to make it void."""
     clock_s = [1000.0]

@@ -123,10 +123,13 @@ def take_slot(slots: SlotsDocument, me: FleetMember, wish: Coordinate,
     if holder is not None and own is not None and own.vm_id != me.vm_id and len(holder.members) == 1:
         slots, holder = _without(slots, holder), None       # of a machine of this name that is no more
     if holder is not None:
-        entered = SlotMember(me.vm_id, me.boot_id, extra=own.extra if own is not None else MappingProxyType({}))
-        joined = replace(holder, machines=_named_by(holder.machines, me, wish),
-                         members=MappingProxyType({**holder.members, me.folded: entered}))
-        return _with(slots, joined), SlotState.GRANTED if joined.granted else SlotState.NOT_GRANTED
+        machines = _named_by(holder.machines, me, wish)
+        if own is None or (own.vm_id, own.boot_id) != (me.vm_id, me.boot_id) or machines != holder.machines:
+            entered = SlotMember(me.vm_id, me.boot_id, extra=own.extra if own is not None else MappingProxyType({}))
+            joined = replace(holder, machines=machines,
+                             members=MappingProxyType({**holder.members, me.folded: entered}))
+            slots = _with(slots, joined)
+        return slots, SlotState.GRANTED if holder.granted else SlotState.NOT_GRANTED
     mine = Holder(digest, True, wish.kind.value, wish.not_before,
                   _named_by((), me, wish),
                   MappingProxyType({me.folded: SlotMember(me.vm_id, me.boot_id)}), taken_from)
