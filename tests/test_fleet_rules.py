@@ -620,6 +620,15 @@ def test_a_slot_that_a_restored_store_shows_again_is_given_back_and_covers_no_ot
     assert store.run(one.coordinate(now, 1.0, known)).slot is SlotState.GRANTED
 
 
+def test_a_machine_of_another_group_than_before_gives_back_what_it_had_there_before_its_entry_says_so():
+    store, before, now = Documents(), sessions(ONE), sessions(replace(ONE, group="other"))
+    store.run(before.coordinate(wish(), 1.0))
+    store.run(sessions(TWO).coordinate(wish("e2", SlotWish.AWAY, ("vm-2",)), 1.0))
+    store.run(before.beat(MemberDocument("VM-1", "guid-1")))
+    store.run(now.beat(MemberDocument("VM-1", "guid-1", group="other")))
+    assert [[*one.members] for one in decode_slots("k", store.keys[slots_key("default")]).holders] == [["vm-2"]]
+
+
 def test_a_machine_leaves_all_events_in_which_a_restored_store_shows_it_and_no_other_machine():
     """It has none now; its own entry, restored as well, names the shared event. A released slot stays for it to see."""
     store, one, two = Documents(), sessions(ONE), sessions(TWO)
