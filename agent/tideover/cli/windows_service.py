@@ -22,6 +22,10 @@ if __spec__ is None:                # run by its path: the package's directory i
         sys.executable = str(environment / "Scripts" / "python.exe")
     site.addsitedir(str(packages))
 
+from tideover.lean_imports import load_dataclasses
+
+load_dataclasses()
+
 from tideover.cli import config_argument, print_error
 from tideover.errors import TideoverError
 from tideover.service.windows.service import serve
@@ -33,6 +37,8 @@ def main(words: list[str]) -> int:
     config = config_argument(words)
 
     def run(manager: ServiceManager) -> int:
+        from tideover.lean_imports import load_requests
+        load_requests()
         from tideover.daemon.main import start_agent
         return start_agent(Path(config) if config else None, manager=manager)
 

@@ -38,6 +38,8 @@ KEPT = 32
 
 @dataclass(slots=True)
 class _SampleRing:
+    """The newest samples of one source, the oldest of them as one."""
+
     samples: list[SourceSample] = field(default_factory=list)
     agreed: SourceSample | None = None      # what all of them say together; None: they contradict each other
 
@@ -134,6 +136,8 @@ SET_BACK_ANSWERS = 3         # to believe that a source was set back
 
 @dataclass(slots=True)
 class _OpenIncident:
+    """A pause that may not be over."""
+
     opened_ns: int
     steps: list[tuple[int, int]] = field(default_factory=list)     # raw time, by how much
     markers: list[str] = field(default_factory=list)
