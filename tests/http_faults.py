@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from played_http import PlayedListener
+
 Fault = Callable[[socket.socket], None]
 
 EVENT = {"EventId": "A1B2C3D4-0000-4000-8000-000000000001", "EventStatus": "Scheduled", "EventType": "Freeze",
@@ -38,13 +40,16 @@ class Service:
     def __init__(self, fault: Fault | None = None, *, times: int | None = None) -> None:
         """`times`: so many questions meet the fault, and each later one the honest answer; None: all."""
         self._fault, self._left = fault, times
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self._open: set[socket.socket] = set()
-        self.endpoint = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        self.asked = self.connections = 0
+        self.asked = 0
         self.heads: list[bytes] = []
         self._faulty: list[threading.Thread] = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._listener = PlayedListener(self._serve)
+        self.endpoint = f"http://{self._listener.address}"
+
+    @property
+    def connections(self) -> int:
+        return self._listener.connections
 
     def inject_fault(self, fault: Fault | None, *, times: int | None = None) -> None:
         self._fault, self._left = fault, times
@@ -55,20 +60,14 @@ class Service:
             self._faulty.pop().join(5.0)
 
     def close(self) -> None:
-        for one in (self._listener, *self._open):
+        self._listener.shut()
+        for one in list(self._open):
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
             one.close()
 
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                self._open.add(client)
-                self.connections += 1
-                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
-
     def _serve(self, client: socket.socket) -> None:
+        self._open.add(client)
         with suppress(OSError), client:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             while question := _read_question(client):

@@ -20,15 +20,14 @@ Reply = Callable[[PlayedRequest], bytes]
 """Given a request, return what is sent back; b"" closes the connection."""
 
 
-class PlayedServer:
-    """Listens from the start to `shut`. `reply` may be changed; `requests`: all so far."""
+class PlayedListener:
+    """Listens on loopback from the start to `shut`; each connection is given to `serve`, on a thread of its own."""
 
-    def __init__(self, reply: Reply | bytes) -> None:
-        self.reply: Reply = (lambda _: reply) if isinstance(reply, bytes) else reply
-        self.requests: list[PlayedRequest] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
-        self.url = f"http://{self.address}"
+    def __init__(self, serve: Callable[[socket.socket], None]) -> None:
+        self.connections, self._serve = 0, serve
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.port: int = self._listener.getsockname()[1]
+        self.address = f"127.0.0.1:{self.port}"
         threading.Thread(target=self._accept, daemon=True).start()
 
     def shut(self) -> None:
@@ -40,7 +39,19 @@ class PlayedServer:
         with suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
+                self.connections += 1
                 threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+
+class PlayedServer:
+    """Answers from the start to `shut`. `reply` may be changed; `requests`: all so far."""
+
+    def __init__(self, reply: Reply | bytes) -> None:
+        self.reply: Reply = (lambda _: reply) if isinstance(reply, bytes) else reply
+        self.requests: list[PlayedRequest] = []
+        self._listener = PlayedListener(self._serve)
+        self.address, self.shut = self._listener.address, self._listener.shut
+        self.url = f"http://{self.address}"
 
     def _serve(self, client: socket.socket) -> None:
         with suppress(OSError), client, client.makefile("rb") as lines:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from played_http import PlayedListener
 from tideover.fleet.etcd import EtcdStore
 from tideover.fleet.store import StoreFailed
 
@@ -220,15 +221,12 @@ class TcpProxy:
     def __init__(self, port: int) -> None:
         self._server, self.mode = port, "pass"
         self._open: set[socket.socket] = set()
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._listener.getsockname()[1])
+        self._listener = PlayedListener(self._serve)
+        self.port = self._listener.port
         self.url = f"http://127.0.0.1:{self.port}"
-        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     def shut(self) -> None:
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        self._listener.shut()
         self.cut()
 
     def cut(self) -> None:
@@ -236,14 +234,12 @@ class TcpProxy:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _serve(self, client: socket.socket) -> None:
         with suppress(OSError):
-            while True:
-                client, _ = listener.accept()
-                server = socket.create_connection(("127.0.0.1", self._server))
-                self._open |= {client, server}
-                for source, target, answer in ((client, server, False), (server, client, True)):
-                    threading.Thread(target=self._copy, args=(source, target, answer), daemon=True).start()
+            server = socket.create_connection(("127.0.0.1", self._server))
+            self._open |= {client, server}
+            for source, target, answer in ((client, server, False), (server, client, True)):
+                threading.Thread(target=self._copy, args=(source, target, answer), daemon=True).start()
 
     def _copy(self, source: socket.socket, target: socket.socket, is_answer: bool) -> None:
         with suppress(OSError):

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tideover import __version__
+from tideover.api import protocol
 from tideover.api.protocol import ApiServer, ask, read_status
 from tideover.cli import main
 from tideover.cli.actions import _wait_until_recovered
@@ -26,7 +27,7 @@ from tideover.logs import Log
 from tideover.pause import MachineClocks
 from tideover.status import status_of
 from tideover.system.file_lock import Lock, read_holder
-from tideover.system.platform import make_own_directory
+from tideover.system.private_files import make_own_directory
 
 HOLD = """
 import fcntl, os, sys
@@ -111,7 +112,23 @@ def test_recover_does_not_repeat_what_another_process_at_the_socket_says(place: 
         assert place.command("recover") == 0
 
 
-def test_an_agent_that_does_not_listen_is_not_taken_for_none(place: Place, capsys: Any) -> None:
+def test_an_agent_that_takes_a_new_configuration_is_waited_for(place: Place) -> None:
+    """Meanwhile it has no socket; `status --check` must not report that no agent runs."""
+    lock, servers = Lock(place.state), []
+    later = threading.Timer(0.1, lambda: servers.append(
+        ApiServer(place.socket, {"status": lambda _: {"ok": True, "status": STATUS}})))
+    later.start()
+    try:
+        assert read_status(place.socket, place.state)["recover_pending"] == []
+    finally:
+        later.join()
+        servers[0].close()
+        lock.release()
+
+
+def test_an_agent_that_does_not_listen_is_not_taken_for_none(place: Place, capsys: Any,
+                                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "RELOAD_WAIT_S", 0.05)
     with place.held_by_another() as agent:
         assert place.command("recover") == 3
         assert f"Process {agent} uses" in capsys.readouterr().err

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from client_programs import BLOCKING, ClientPrograms
 from running_agent import World, world
-from test_applications_agent import BLOCKING, Applications
 
 pytestmark = pytest.mark.slow
 if os.name == "nt":
@@ -40,7 +40,7 @@ def here(tmp_path):
     with world(tmp_path, start_after_s=60.0) as made:
         made.hook("10-web")
         made.configure(TABLES)
-        made.applications = Applications(tmp_path)
+        made.applications = ClientPrograms(tmp_path, str(tmp_path / "run/applications/socket"))
         yield made
         made.applications.close()
 

@@ -5,15 +5,12 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
-import textwrap
 import time
-from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 
+from client_programs import ASYNC, ClientPrograms
 from running_agent import World
 from tideover.simulator import MetadataService, TimeServer
 
@@ -30,52 +27,6 @@ order = 15
 order = 90
 """
 
-BLOCKING = """
-import sys
-from tideover.client import Application
-name, path, notes = sys.argv[1:4]
-with Application(name, socket_path=path) as app:
-    for run in app.runs():
-        with run, open(notes, "a") as file:
-            file.write(f"{name} {run.phase} {run.kind} {run.reason} {run.clock}\\n")
-"""
-
-ASYNC = """
-import asyncio, sys
-from tideover.client import AsyncApplication
-name, path, notes = sys.argv[1:4]
-async def main():
-    async with AsyncApplication(name, socket_path=path) as app:
-        async for run in app.runs():
-            async with run:
-                with open(notes, "a") as file:
-                    file.write(f"{name} {run.phase} {run.kind} {run.reason} {run.clock}\\n")
-asyncio.run(main())
-"""
-
-
-class Applications:
-    """Real processes that take part, and what they wrote down."""
-
-    def __init__(self, home: Path) -> None:
-        self.home, self.notes = home, home / "notes"
-        self.running: list[subprocess.Popen[bytes]] = []
-
-    def start(self, name: str, program: str = BLOCKING) -> subprocess.Popen[bytes]:
-        script = self.home / f"{name}.py"
-        script.write_text(textwrap.dedent(program))
-        process = subprocess.Popen([sys.executable, str(script), name, str(self.home / "run/applications/socket"), str(self.notes)])
-        self.running.append(process)
-        return process
-
-    def lines(self) -> list[str]:
-        return self.notes.read_text().splitlines() if self.notes.exists() else []
-
-    def close(self) -> None:
-        for process in self.running:
-            process.kill()
-            process.wait()
-
 
 @pytest.fixture
 def here(tmp_path):
@@ -83,7 +34,7 @@ def here(tmp_path):
         world = World(tmp_path, service, clock)
         world.hook("10-web")
         world.configure(APPLICATIONS)
-        world.applications = Applications(tmp_path)
+        world.applications = ClientPrograms(tmp_path, str(tmp_path / "run/applications/socket"))
         yield world
         world.applications.close()
         world.close()
@@ -199,7 +150,7 @@ def test_an_application_whose_table_a_reload_removes_is_told_why_its_connection_
     gone, stays = connected(here, "first"), connected(here, "middle")
     here.configure(APPLICATIONS.replace("[application.first]\norder = 5\n", ""))
     here.agents[-1].send_signal(signal.SIGHUP)
-    here.until(lambda: "configuration.reloaded" in here.said())
+    here.until(lambda: "configuration.read" in here.said())
     assert json.loads(gone.readline())["refused"] == "there is no [application.first] in the configuration any more"
     assert (gone.readline(), stays.readline()) == (b"", b"")
 

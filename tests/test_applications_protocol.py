@@ -23,6 +23,9 @@ def test_a_hello_names_the_application_its_instance_and_the_protocol():
     assert read_line(b'{"hello": "transcoder", "protocol": 1, "instance": "x7", "more": true}') == Hello(
         "transcoder", "x7", listens=False, protocol=1)
     assert read_line(b'{"hello": "eye", "protocol": 1, "listen": true}') == Hello("eye", "", listens=True, protocol=1)
+    assert read_line(b'{"hello": "eye", "listen": true}') == Hello("eye", "", listens=True, protocol=1)
+    assert read_line(b'{"hello": "eye", "protocol": 2, "listen": true}') == Hello("eye", "", listens=True, protocol=2)
+    assert read_line(b'{"hello": "eye", "instance": "x7"}') == Hello("eye", "x7", protocol=None)
 
 
 @pytest.mark.parametrize(("word", "outcome", "status"), [

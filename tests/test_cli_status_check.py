@@ -12,6 +12,7 @@ import pytest
 from lives import DONE, FAILED, NOTHING, REFUSED, event, hook
 from running_agent import world
 from test_api import STATUS, Place, place  # noqa: F401
+from tideover.api import protocol
 from tideover.policy import Policy
 from tideover.status import problems_of
 from tideover.system.file_lock import Lock
@@ -81,7 +82,8 @@ def test_what_the_agent_cannot_do_is_one_line_and_exit_status_1(
 
 
 def test_no_agent_and_one_that_does_not_answer_are_exit_status_3(
-        place: Place, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+        place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    monkeypatch.setattr(protocol, "RELOAD_WAIT_S", 0.05)
     assert place.command("status", "--check") == 3
     assert capsys.readouterr().out == "NO AGENT: no agent is running\n"
     with place.held_by_another():

@@ -171,15 +171,17 @@ def test_a_terminal_without_our_signs_stops_nothing(tmp_path):
             assert words == ("doctor",) or b"\\u6f22\\u5b57 \xb1" in done.stdout, done.stdout
 
 
-def test_a_program_can_watch_too(tmp_path):
+@pytest.mark.parametrize("command", ["status", "clock"])
+def test_a_program_can_watch_too(tmp_path, command):
     with world(tmp_path) as here:
         here.start()
-        watching = subprocess.Popen([sys.executable, "-m", "tideover", "status", "--watch", "--json", "--config",
+        watching = subprocess.Popen([sys.executable, "-m", "tideover", command, "--watch", "--json", "--config",
                                      str(tmp_path / "tideover.toml")], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                     env=environment(), text=True)
         assert watching.stdout is not None
         documents = [json.loads(watching.stdout.readline()) for _ in range(2)]
-        assert [document["waiting_for"] for document in documents] == ["the next event"] * 2
+        assert [document["schema"] for document in documents] == [1, 1]
+        assert all({"status": "waiting_for", "clock": "verdict"}[command] in document for document in documents)
         watching.stdout.close()                     # the reader goes away, and nobody is told a story about it
         watching.wait(PATIENCE_S)
         assert watching.stderr is not None and watching.stderr.read() == ""

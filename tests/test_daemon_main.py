@@ -95,7 +95,7 @@ def test_a_new_configuration_is_applied_between_events_and_a_faulty_one_refused(
         time.sleep(0.3)
         assert here.said().count("agent.started") == 1 and here.begun() == ["first prepare"]
         here.metadata.remove_event(event)
-        here.until(lambda: here.said().count("configuration.reloaded") == 1)
+        here.until(lambda: here.said().count("configuration.read") == 1)
         here.freeze(not_before_in_s=600)
         here.until(lambda: here.record()["status"] == "held")
         assert len(here.metadata.acknowledgements) == 1 and agent.poll() is None
@@ -121,9 +121,9 @@ def test_many_reloads_leave_no_thread_and_no_file_behind(tmp_path):
         agent = here.start()
 
         def reload():
-            before = here.said().count("configuration.reloaded")
+            before = here.said().count("configuration.read")
             agent.send_signal(signal.SIGHUP)
-            here.until(lambda: here.said().count("configuration.reloaded") == before + 1)
+            here.until(lambda: here.said().count("configuration.read") == before + 1)
             time.sleep(0.3)
             threads = re.search(r"Threads:\s+(\d+)", Path(f"/proc/{agent.pid}/status").read_text())
             assert threads
@@ -175,7 +175,7 @@ def test_a_new_configuration_is_no_restart(tmp_path):
         here.configure(more + '[hooks]\ntimeout = "9s"\n')
         (tmp_path / "figures.prom").unlink()
         agent.send_signal(signal.SIGHUP)
-        here.until(lambda: "configuration.reloaded" in here.said())
+        here.until(lambda: "configuration.read" in here.said())
         here.until(lambda: (tmp_path / "figures.prom").exists(), 30.0)
         assert figures() == before
         assert here.ask("status")["agent"]["started_at"] == began

@@ -42,6 +42,7 @@ from tideover.lifecycle.fleet_rules import (
     write_event,
 )
 from tideover.lifecycle.fleet_session import BackOff, FleetSessions, ReadKey, StoredValue, TooManyConflicts, WriteKey
+from tideover.lifecycle.manual import objections
 from tideover.model import EntryKind, Kind
 from tideover.observations import AckOutcome, FleetSeen, FleetView, SlotState
 from tideover.policy import FleetRules, Policy, Rules
@@ -165,6 +166,19 @@ def test_a_machine_without_a_granted_slot_keeps_the_event_from_being_claimed():
     assert done.acknowledgement is None and not_ready(done) == (("vm-1", "its group has granted it no slot"),)
 
 
+def test_a_machine_that_the_event_names_later_is_waited_for_too_and_no_name_goes():
+    document = write_event(open_event(ready()), TWO, ready(), SlotState.NONE)
+    more = replace(ready(), resources=("vm-1", "vm-2", "VM-3"))
+    waits = write_event(document, ONE, more, SlotState.NONE)
+    assert waits.acknowledgement is None and [name for name, _ in not_ready(waits)] == ["VM-3"]
+    still = write_event(waits, TWO, ready(), SlotState.NONE)
+    assert still == waits, "the other machine's metadata service does not show it yet"
+    third = FleetMember("vm-3", "guid-3", "boot-3")
+    assert write_event(still, third, more, SlotState.NONE).acknowledgement.by == "vm-3"
+    slots, _ = take_slot(SlotsDocument(), ONE, wish())
+    assert take_slot(slots, ONE, wish(names=("vm-1", "vm-3")))[0].holders[0].machines == ("vm-1", "vm-3")
+
+
 def test_consent_is_taken_back_while_no_claim_is_open_and_not_after():
     back = wish(names=BOTH, says="not-ready", why="it recovers")
     first = write_event(open_event(ready()), ONE, ready(), SlotState.NONE)
@@ -261,6 +275,23 @@ def test_without_a_slot_it_prepares_at_the_last_moment_and_is_held_until_one_is_
     assert acknowledgements(seen(one, SlotState.GRANTED))
 
 
+def test_an_acknowledgement_by_hand_without_a_slot_is_objected_to_and_says_so_in_the_record():
+    one = seen(life(), SlotState.WAITING).after(900 - 10 - 5 - 1).after(2).settle()
+    thing = one.state.cases["e1"].event
+    assert objections(one.state, thing, "vm-1", SLOT).text == "its group has granted it no slot"
+    seen(one, is_reached=False)
+    assert objections(one.state, thing, "vm-1", SLOT).text == "the fleet's store cannot be used"
+    one.see(ob.AcknowledgeRequested("e1", False))
+    assert acknowledgements(one) and "by hand, although the fleet's store cannot be used" in [entry.note for entry in one.entries]
+    granted = seen(life(), SlotState.GRANTED).settle()
+    assert not objections(granted.state, thing, "vm-1", SLOT)
+
+
+def test_an_event_that_is_held_while_the_store_cannot_be_used_says_so():
+    one = seen(life(), is_reached=False).after(900 - 10 - 5 - 1).after(2).settle()
+    assert phase(one) is Phase.HELD and one.entries[-1].note == "the fleet's store cannot be used"
+
+
 @pytest.mark.parametrize("notice_s", [None, 18.0])
 def test_with_short_notice_hooks_start_at_once_and_the_slot_is_asked_for_beside_them(notice_s):
     one = life(thing=event("e1", notice_s=notice_s))
@@ -324,7 +355,7 @@ def test_a_consent_that_cannot_be_taken_back_for_want_of_the_store_is_told_once(
     assert one.wanted()["fleet:e1"].says == "not-ready"
     for _ in range(3):
         seen(one, is_reached=False)
-    assert len(told()) == 1 and "cannot be reached" in told()[0]
+    assert len(told()) == 1 and "store cannot be used" in told()[0]
 
 
 def claimant():
@@ -442,6 +473,26 @@ def test_a_released_slot_is_asked_for_no_more_and_given_back_at_the_end():
     assert one.polled().settle().wanted()["fleet:e1"].slot is SlotWish.LEAVE
 
 
+def test_a_machine_whose_slot_was_released_keeps_a_shared_event_from_being_acknowledged_and_says_so_once():
+    """By any machine: it may be away while its slot counts no more. Also where the store was emptied since."""
+    store, one, two = Documents(), sessions(ONE), sessions(TWO)
+    agent = life(Policy(hooks=(hook(),), fleet=FleetRules(slots=1)), SHARED)
+    agent.see(ob.FleetSeen("e1", store.run(one.coordinate(agent.wanted()["fleet:e1"], 1.0)))).settle()
+    key = slots_key("default")
+    store.keys[key] = encode(release_slots(decode_slots(key, store.keys[key]), "vm-1"))
+    store.run(two.coordinate(ready(slot=SlotWish.ENTER, may_claim=False), 1.0))
+    for emptied in (False, False, True, False):
+        if emptied:
+            del store.keys[key]
+        agent.see(ob.FleetSeen("e1", store.run(one.coordinate(agent.wanted()["fleet:e1"], 1.0))))
+    said = [entry.what.value for entry in agent.entries if entry.what.value.startswith("slot")]
+    assert said == ["slot granted", "slot released"]
+    assert not store.run(one.confirm(agent.wanted()["fleet:e1"])).is_given
+    seen_by_two = store.run(two.coordinate(ready(slot=SlotWish.ENTER), 1.0))
+    assert phase(agent) is Phase.WAITING_FOR_PEERS and not seen_by_two.claim
+    assert seen_by_two.not_ready == (("vm-1", "its group has granted it no slot"),)
+
+
 def test_the_store_says_released_only_of_entries_that_are_there():
     assert release_slots(SlotsDocument(), "vm-1") == SlotsDocument()
     slots, _ = take_slot(SlotsDocument(), ONE, wish())
@@ -490,6 +541,23 @@ class Documents:
 
 def sessions(me, raw_s=lambda: 1000.0):
     return FleetSessions(me, 60.0, map(f"{me.vm_id}-{{}}".format, count()).__next__, raw_s)
+
+
+def test_a_claim_is_passed_on_when_the_event_names_another_machine_before_it_is_sent():
+    """Else the others, who cannot take their consent back under it, would wait with it."""
+    agent, store, one = claimant(), Documents(), sessions(ONE)
+    store.run(sessions(TWO).coordinate(ready(may_claim=False), 1.0))
+    agent.see(ob.FleetSeen("e1", store.run(one.coordinate(ready(), 1.0))))
+    assert phase(agent) is Phase.ACKNOWLEDGING
+    agent.polled(event("e1", resources=("vm-1", "vm-2", "vm-3")))
+    asked = agent.wanted()["fleet:e1"]
+    assert not store.run(one.confirm(asked)).is_given
+    agent.see(ob.AckSettled("e1", 1, AckOutcome.WITHHELD))
+    for _ in range(3):
+        agent.see(ob.FleetSeen("e1", store.run(one.coordinate(agent.wanted()["fleet:e1"], 1.0))))
+        assert phase(agent) is Phase.WAITING_FOR_PEERS
+    key = event_key(event_digest("azure", "e1"))
+    assert decode_event(key, store.keys[key]).acknowledgement.by is None
 
 
 def test_an_acknowledgement_is_confirmed_only_by_own_slot_own_claim_and_everyones_consent():
@@ -565,6 +633,47 @@ def test_a_session_that_is_always_second_ends_and_one_that_is_not_goes_on():
     store.run(one.beat(MemberDocument("vm-1", "guid-1")))
     store.run(one.beat(MemberDocument("vm-1", "guid-1")))
     assert decode_member("k", store.keys[member_key("vm-1", "guid-1")]).beat == 1
+
+
+def test_no_session_that_is_always_second_writes_for_ever():
+    store, one, entry = Documents(), sessions(ONE), MemberDocument("vm-1", "guid-1")
+    store.conflicts = 1000
+    store.run(one.beat(entry))
+    assert store.keys == {}, "its entry is written with the next beat"
+    store.conflicts = 1
+    store.run(one.beat(entry))
+    assert [*store.keys] == [member_key("vm-1", "guid-1")]
+    store.run(one.coordinate(wish(), 1.0))
+    store.conflicts = 1000
+    for session in (one.leave_past(frozenset()), sessions(ONE).beat(entry)):
+        with pytest.raises(TooManyConflicts):
+            store.run(session)
+
+
+def waiting(store, clock_s, waits, alive=(), away=()):
+    """Whether TWO still waits after ten minutes; `alive` write their entries all the time."""
+    two = sessions(TWO, lambda: clock_s[0])
+    for place, each in enumerate(away):
+        store.run(each.coordinate(wish(f"e{place + 5}", SlotWish.AWAY, (each.me.name,)), 1.0))
+    for _ in range(40):
+        clock_s[0] += 15.0
+        for each in alive:
+            store.run(each.beat(MemberDocument(each.me.name, each.me.vm_id)))
+        if store.run(two.coordinate(waits, 15.0)).slot is not SlotState.WAITING:
+            return False
+    return True
+
+
+def test_a_silent_machines_slot_is_taken_over_only_if_that_makes_room_and_no_other_holder_lives():
+    clock_s, waits = [1000.0], wish("e2", names=("vm-2",))
+    others = [sessions(FleetMember(f"vm-{n}", f"guid-{n}", "boot-1", slots=1), lambda: clock_s[0]) for n in (5, 6)]
+    store = Documents()
+    assert waiting(store, clock_s, waits, away=others), "two are away, and each one's slot is one too few"
+    key = slots_key("default")
+    assert sorted(name for one in decode_slots(key, store.keys[key]).holders for name in one.members) == ["vm-5", "vm-6"]
+    assert waiting(Documents(), clock_s, waits, alive=others, away=others)
+    assert not waiting(Documents(), clock_s, waits, away=others[:1])
+    assert waiting(Documents(), clock_s, waits, alive=others[:1], away=others[:1])
 
 
 def test_a_takeover_still_under_way_comes_too_late_when_its_holder_has_written_again():

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from http_faults import answer
+from played_http import PlayedListener
 from real_etcd import need
 from tideover.http_client import HttpClient, RequestFailed
 from tideover.http_tls import Tls
@@ -40,22 +41,12 @@ class TlsServer:
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
         self._serve, self._handshake = serve, handshake
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"https://127.0.0.1:{self._listener.getsockname()[1]}/"
-        self.connections = 0
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._listener = PlayedListener(self._take)
+        self.url, self.close = f"https://{self._listener.address}/", self._listener.shut
 
-    def close(self) -> None:
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                self.connections += 1
-                threading.Thread(target=self._take, args=(client,), daemon=True).start()
+    @property
+    def connections(self) -> int:
+        return self._listener.connections
 
     def _take(self, client: socket.socket) -> None:
         with suppress(OSError):

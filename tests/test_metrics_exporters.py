@@ -111,10 +111,10 @@ def test_a_reload_takes_the_page_over_and_switches_it_off(tmp_path):
         agent = here.start()
 
         def reload(more: str) -> None:
-            before = here.said().count("configuration.reloaded")
+            before = here.said().count("configuration.read")
             here.configure(more)
             agent.send_signal(signal.SIGHUP)
-            here.until(lambda: here.said().count("configuration.reloaded") == before + 1)
+            here.until(lambda: here.said().count("configuration.read") == before + 1)
 
         reload(on)
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:

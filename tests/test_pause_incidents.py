@@ -609,3 +609,44 @@ def test_no_life_without_a_stop_ever_tells_one() -> None:
                 machine.live(dice.randrange(1, 5), *dice.choice((("ntp:a",), ("date:b",), ("ntp:a", "date:b"))),
                              bound_s=0.01)
         assert all(pause.cause is Cause.CLOCK_STEP for pause in machine.pauses), machine.pauses
+
+
+def test_a_stop_that_the_platform_tells_of_ten_times_a_second_is_not_forgotten_while_a_time_server_is_waited_for() -> None:
+    machine = PlayedMachine()
+    machine.TICK_S = 0.1
+    machine.noticer.expect_event()
+    machine.live(30, "date:metadata", bound_s=1.0)
+    machine.ask("ntp:a")
+    machine.tick()
+    machine.freeze(10)
+    machine.live(5, "date:metadata", every_s=0.1, bound_s=1.0)
+    [pause] = machine.pauses
+    assert holds(pause, 10) and pause.uncertainty_s is not None and pause.uncertainty_s <= 2.1
+
+
+@pytest.mark.parametrize("answers", [1, 4])
+def test_a_second_stop_while_the_first_is_measured_is_told_with_it_as_one(answers: int) -> None:
+    machine = stopped_as_the_date_shows(fine_source_spoke_before=True)
+    machine.freeze(5)
+    wanted = machine.heard.wanted
+    for _ in range(answers):
+        machine.ask("date:metadata", bound_s=1.0)
+    machine.tick()
+    assert machine.pauses == [] and machine.heard.wanted == wanted + 1
+    again_raw_ns = machine.clocks.raw
+    machine.ask("ntp:a")
+    machine.tick()
+    [pause] = machine.pauses
+    assert holds(pause, 15) and pause.uncertainty_s is not None and pause.uncertainty_s < 0.01
+    assert pause.resumed_raw_s >= again_raw_ns / 1e9 - 0.3, "the clock is not judged by what was heard between the stops"
+
+
+def test_a_wrong_answer_while_a_stop_is_measured_is_no_second_stop() -> None:
+    machine = stopped_as_the_date_shows(fine_source_spoke_before=True)
+    for error_s in (40.0, 0.0, 0.0):
+        machine.ask("date:metadata", bound_s=1.0, error_s=error_s)
+        machine.tick()
+    machine.ask("ntp:a")
+    machine.tick()
+    [pause] = machine.pauses
+    assert holds(pause, 10) and pause.uncertainty_s is not None and pause.uncertainty_s < 0.01

@@ -25,7 +25,7 @@ from tideover.model import HookOutcome, HookPhase, Verdict
 from tideover.observations import AckOutcome, AckSettled, ClockJudged, PollFailed
 from tideover.pause import PauseWatch
 from tideover.sources.poller import Acknowledger, Poller
-from tideover.system.platform import KEPT, RESERVE, with_reserve
+from tideover.system.process import KEPT, RESERVE, with_reserve
 from tideover.threads import Loop, reason_of, start_task
 
 PATIENCE_S = 10.0
@@ -260,7 +260,7 @@ def test_where_no_descriptor_is_left_those_of_the_reserve_are_used():
 MANY_THREADS = """
 import sys, threading
 from pathlib import Path
-from tideover.system.platform import use_one_heap
+from tideover.system.process import use_one_heap
 def address_space_kib():
     return int(Path("/proc/self/status").read_text().partition("VmSize:")[2].split()[0])
 if sys.argv[1] == "one":

@@ -102,6 +102,7 @@ class SlotWish(enum.Enum):
     ENTER = "enter"         # be entered: with a slot if one is free, else without
     AWAY = "away"           # be entered, without a slot unless there is one already
     LEAVE = "leave"         # give back what there is
+    RELEASED = "released"   # none any more, of a shared event: an operator gave it up
 
 
 @dataclass(frozen=True, slots=True)

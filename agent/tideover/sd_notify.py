@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tideover.service_manager import AgentControl, StopReason
-from tideover.system.platform import with_reserve
+from tideover.system.process import with_reserve
 
 ASK_LIMIT_S = 2.0       # systemctl waits without end for a manager that hangs
 READY_LIMIT_S = 1.0     # a message that systemd must get; the others are dropped where its queue is full

@@ -51,6 +51,12 @@ class PlayedTime:
         """The machine is away for so long; its counters and its wall clock run on meanwhile."""
         self._put(AWAY, self._get()[AWAY] + round(seconds * NS))
 
+    def stand_still(self, seconds: float) -> None:
+        """The machine is away for so long, and no clock of its own counts meanwhile: it is behind afterwards."""
+        wall, _, _, leap = self._get()
+        self._put(WALL, wall - round(seconds * NS))
+        self._put(LEAP, leap + round(seconds * NS))
+
     def reboot(self, up_s: float = 7.0) -> None:
         """The clocks that count since the boot begin again."""
         away = self._get()[AWAY]

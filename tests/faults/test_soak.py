@@ -114,7 +114,7 @@ class Log:
                 words = dict(word.split("=", 1) for word in line.split(" note=")[0].split() if "=" in word)
                 self.phases[words["event"]] = words["to"]
             self.pauses += " pause.detected " in line
-            self.reloads += " configuration.reloaded" in line
+            self.reloads += " configuration.read" in line
             self.tracebacks += "Traceback" in line
 
 

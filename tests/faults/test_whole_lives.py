@@ -284,7 +284,7 @@ def test_what_an_event_needs_is_loaded_before_the_agent_is_ready_also_for_what_g
         assert done.returncode == 0, done.stderr
         here.until(lambda: here.record()["status"] == "closed")
         life.agent.send_signal(signal.SIGHUP)
-        here.until(lambda: "configuration.reloaded" in here.said())
+        here.until(lambda: "configuration.read" in here.said())
         assert life.probe() == 200
         life.stop()
         assert imports(here) == []

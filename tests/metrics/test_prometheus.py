@@ -156,7 +156,7 @@ def test_no_alert_fires_on_reloads_of_the_configuration(tmp_path):
             for number in range(1, 5):
                 here.metadata.inject_fault(InjectedFault(delay_s=1.0), times=None)
                 agent.send_signal(signal.SIGHUP)
-                here.until(lambda number=number: here.said().count("configuration.reloaded") == number)
+                here.until(lambda number=number: here.said().count("configuration.read") == number)
                 time.sleep(1.0)
                 here.metadata.clear_faults()
             time.sleep(1)

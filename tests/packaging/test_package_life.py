@@ -249,7 +249,7 @@ def test_a_reload_refuses_what_is_faulty_and_applies_what_is_good_after_the_even
     here.until(lambda: "configuration.reload-deferred" in here.journal())
     assert "a new configuration is applied after it" in here.told("StatusText")["StatusText"] and '"agent.started"' not in here.journal()
     metadata.remove_event(event)
-    here.until(lambda: '"configuration.reloaded"' in here.journal())
+    here.until(lambda: '"configuration.read"' in here.journal())
     assert here.told("MainPID", "ActiveState", "NRestarts") == {"MainPID": before, "ActiveState": "active", "NRestarts": "0"}
     assert lines(here) == ["prepare freeze", "recover freeze cancelled"]
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import json
 import queue
-import subprocess
 import sys
 import threading
 import time
@@ -17,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from agents import PATIENCE_S, World, world
 
+from client_programs import ASYNC, BLOCKING, ClientPrograms
 from tideover.api.named_pipe import pipe_name
 from tideover.applications.admission import ApplicationAccess, unusable_tables
 from tideover.applications.named_pipe import PipeTransport, find_user
@@ -32,27 +32,6 @@ from tideover.winapi.security import SYSTEM, own_sid
 
 MEDIA = HookSpec("media", 30, "", is_application=True)
 FOREIGN = HookSpec("foreign", 31, "", user="SYSTEM", is_application=True)
-BLOCKING = """
-import sys
-from tideover.client import Application
-name, path, notes = sys.argv[1:4]
-with Application(name, socket_path=path) as app:
-    for run in app.runs():
-        with run, open(notes, "a") as file:
-            file.write(f"{name} {run.phase} {run.kind} {run.reason} {run.clock}\\n")
-"""
-ASYNC = """
-import asyncio, sys
-from tideover.client import AsyncApplication
-name, path, notes = sys.argv[1:4]
-async def main():
-    async with AsyncApplication(name, socket_path=path) as app:
-        async for run in app.runs():
-            async with run:
-                with open(notes, "a") as file:
-                    file.write(f"{name} {run.phase} {run.kind} {run.reason} {run.clock}\\n")
-asyncio.run(main())
-"""
 
 
 class Serving:
@@ -191,29 +170,6 @@ def test_a_client_waits_while_another_thread_reads_and_is_ended_by_shutdown(serv
 
 # --- a real agent, real processes
 
-class Processes:
-    """Applications that take part, and what they wrote down."""
-
-    def __init__(self, home: Path) -> None:
-        self.home, self.notes = home, home / "notes"
-        self.running: list[subprocess.Popen[bytes]] = []
-
-    def start(self, name: str, program: str) -> None:
-        script = self.home / f"{name}.py"
-        script.write_text(program)
-        address = pipe_name(str(self.home / "run" / "tideover.sock")) + "-applications"
-        self.running.append(subprocess.Popen([sys.executable, str(script), name, address, str(self.notes)],
-                                             stdin=subprocess.DEVNULL))
-
-    def lines(self) -> list[str]:
-        return self.notes.read_text().splitlines() if self.notes.exists() else []
-
-    def close(self) -> None:
-        for process in self.running:
-            process.kill()
-            process.wait()
-
-
 @pytest.fixture
 def here(tmp_path: Path) -> Iterator[World]:
     with world(tmp_path) as made:
@@ -223,8 +179,8 @@ def here(tmp_path: Path) -> Iterator[World]:
 
 
 @pytest.fixture
-def applications(here: World) -> Iterator[Processes]:
-    made = Processes(here.home)
+def applications(here: World) -> Iterator[ClientPrograms]:
+    made = ClientPrograms(here.home, pipe_name(str(here.home / "run" / "tideover.sock")) + "-applications")
     yield made
     made.close()
 
@@ -234,7 +190,7 @@ def both(here: World) -> bool:
 
 
 def test_one_event_with_two_applications_and_a_hook_over_a_restart_of_the_agent(
-        here: World, applications: Processes) -> None:
+        here: World, applications: ClientPrograms) -> None:
     """Prepared in order; killed and started again, the agent has the same instances back and prepares none twice."""
     here.start()
     applications.start("first", BLOCKING)

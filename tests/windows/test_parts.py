@@ -25,10 +25,10 @@ from tideover.hooks.trust import trusted_users, why_untrusted
 from tideover.pause.types import HostChanged
 from tideover.pause.watch import GUEST_PARAMETERS, open_readers
 from tideover.platforms import detect
-from tideover.system import clocks
+from tideover.system import ROOT, clocks
 from tideover.system.dmi import firmware_table, read_dmi
 from tideover.system.file_lock import Lock, read_holder
-from tideover.system.platform import ROOT, make_own_directory
+from tideover.system.private_files import make_own_directory
 from tideover.system.removal import empty_directory
 from tideover.winapi import pipes
 from tideover.winapi.base import ntdll, own_profile, program_data, read_text, system_directory

@@ -233,7 +233,7 @@ def test_a_change_of_parameters_applies_a_changed_configuration(world):
     said = world.machine.events()
     world.configure('[hooks]\ntimeout = "7s"')
     world.machine.run(PYTHON, "-I", "-c", "import win32serviceutil; win32serviceutil.ControlService('tideover', 6)")
-    world.until(lambda: "configuration.reloaded" in world.said_since(said))
+    world.until(lambda: "configuration.read" in world.said_since(said))
     assert world.pids == [before] and world.state == "RUNNING"
 
 

@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -47,6 +48,7 @@ def read_line(channel: Channel, longest: int) -> bytes:
 # --- Client
 
 ANSWER_TIMEOUT_S = 10.0
+RELOAD_WAIT_S, LOOK_S = 1.0, 0.02  # an agent that takes a new configuration listens nowhere for some milliseconds
 TIME_QUERIES_TIMEOUT_S = 1.0      # an agent that does not answer does not delay a clock check for long
 LONGEST_ANSWER = 16 * 1024 * 1024
 CANNOT = "cannot ask the agent"
@@ -86,7 +88,7 @@ def ask(path: Path, state_directory: Path, question: dict[str, Any],
     or the answer is not one of this version.
     """
     try:
-        with contextlib.closing(connect(path, timeout_s)) as channel:
+        with contextlib.closing(_connect(path, state_directory, timeout_s)) as channel:
             _require_agent(channel, path, state_directory)
             channel.send(json.dumps(question).encode() + b"\n")
             received = read_line(channel, LONGEST_ANSWER)
@@ -117,6 +119,18 @@ def read_time_queries(path: Path, state_directory: Path,
     except UnreachableError:
         return {}
     return {tuple(one["address"]): one["ago_s"] for one in answer.get("queries", [])}
+
+
+def _connect(path: Path, state_directory: Path, timeout_s: float) -> Channel:
+    """Where an agent runs that does not listen, it may soon. Raise OSError."""
+    until_s = time.monotonic() + min(RELOAD_WAIT_S, timeout_s)
+    while True:
+        try:
+            return connect(path, timeout_s)
+        except (FileNotFoundError, ConnectionRefusedError):
+            if read_holder(state_directory) is None or time.monotonic() >= until_s:
+                raise
+        time.sleep(LOOK_S)
 
 
 def _require_agent(channel: Channel, path: Path, state_directory: Path) -> None:

@@ -75,8 +75,9 @@ def read_line(line: bytes) -> Hello | RunAnswer:
 
 
 def _read_hello(found: dict[str, object]) -> Hello:
-    name, instance, protocol = found["hello"], found.get("instance", ""), found.get("protocol")
     listens = found.get("listen") is True
+    name, instance = found["hello"], found.get("instance", "")
+    protocol = found.get("protocol", PROTOCOL if listens else None)      # a listener may leave it out: it only reads
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise ViolationError("hello with a name that is not of small letters, digits and hyphens")
     if not isinstance(instance, str) or len(instance) > INSTANCE_AT_MOST or not (instance or listens):

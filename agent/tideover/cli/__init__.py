@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     if arguments is not None:
         return _do(arguments)
     _end_at_interrupt()
-    from tideover.system.platform import open_missing_streams, speak_utf8
+    from tideover.system.process import open_missing_streams, speak_utf8
     open_missing_streams()
     speak_utf8()
     sys.excepthook = _bug
@@ -41,7 +41,7 @@ def _end_at_interrupt() -> None:
 
 def _do(words: list[str]) -> int:
     from tideover.cli.endings import flush_output, interrupted, lacking
-    from tideover.system.platform import give_up_output
+    from tideover.system.process import give_up_output
     try:
         status = _run_words(words)
         flush_output()
@@ -123,7 +123,7 @@ def _bug(kind: type[BaseException], trouble: BaseException, where: TracebackType
     if issubclass(kind, KeyboardInterrupt):
         from tideover.cli.endings import interrupted
         interrupted()
-    from tideover.system.platform import log_trace
+    from tideover.system.process import log_trace
     log_trace(kind, trouble, where)
     os._exit(EXIT_BUG)
 
@@ -132,6 +132,6 @@ def _bug_beside(met: threading.ExceptHookArgs) -> None:
     """An exception on a helper thread of a command. The thread's task has answered "failed" with the reason: what the
     system lacks needs no trace as well. The agent replaces this by its log."""
     from tideover.cli.endings import lacking
-    from tideover.system.platform import log_trace
+    from tideover.system.process import log_trace
     if not isinstance(met.exc_value, Exception) or lacking(met.exc_value) is None:
         log_trace(met.exc_type, met.exc_value, met.exc_traceback)

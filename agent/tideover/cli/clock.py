@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from tideover.api.protocol import read_time_queries
-from tideover.cli.options import example, print_json, with_json, with_settings
+from tideover.cli.options import example, print_json, print_json_line, with_json, with_settings
 from tideover.cli.render import Table, table_row
 from tideover.cli.terminal import table_lines, this_terminal, wrapped_line
 from tideover.clock.on_demand import AgentQueries, check_now, watch_clock
@@ -29,11 +29,14 @@ EXITS = {Verdict.GOOD: EXIT_OK, Verdict.BAD: EXIT_NO, Verdict.UNKNOWN: EXIT_WRON
 @click.option("--watch", is_flag=True, help="Print one line each second until interrupted.")
 @with_settings
 def command(loaded: Loaded, as_json: bool, watch: bool) -> int:
-    """Check the clock against time servers now. Exit status 0 good, 1 bad, 2 unknown."""
+    """Check the clock against time servers now. Exit status 0 good, 1 bad, 2 unknown.
+
+    With --watch and --json each line is one document.
+    """
     settings = loaded.settings
     agent_queries = partial(read_time_queries, Path(settings.paths.socket), Path(settings.paths.state))
     if watch:
-        return _watch(settings, agent_queries)
+        return _watch(settings, agent_queries, as_json=as_json)
     report = check_now(ClockCheckSettings.of(settings), agent_queries=agent_queries)
     if as_json:
         print_json(report_document(report))
@@ -43,14 +46,18 @@ def command(loaded: Loaded, as_json: bool, watch: bool) -> int:
     return EXITS[report.check.verdict]
 
 
-def _watch(settings: Settings, agent_queries: AgentQueries) -> int:
+def _watch(settings: Settings, agent_queries: AgentQueries, *, as_json: bool) -> int:
     last = Verdict.UNKNOWN
     try:
         for report in watch_clock(ClockCheckSettings.of(settings), agent_queries=agent_queries):
             last = report.check.verdict
-            click.echo(watch_line(report, datetime.now(UTC)))
+            if as_json:
+                print_json_line(report_document(report))
+            else:
+                click.echo(watch_line(report, datetime.now(UTC)))
     except KeyboardInterrupt:
-        click.echo("")
+        if not as_json:
+            click.echo("")
     return EXITS[last]
 
 

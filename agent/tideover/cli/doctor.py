@@ -45,7 +45,7 @@ def command(loaded: Loaded, as_json: bool, bundle: str | None) -> int:
 def _write_bundle(file: Path, loaded: Loaded, found: Examination, *, as_json: bool) -> int:
     from tideover.cli.status import read_status
     from tideover.doctor.bundle import bundle_members, write_bundle
-    from tideover.system.platform import READERS
+    from tideover.system.private_files import READERS
     status: Mapping[str, object]
     try:
         status = read_status(loaded.settings)

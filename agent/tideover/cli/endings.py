@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from tideover.errors import EXIT_BUG, TideoverError, system_reason
-from tideover.system.platform import give_up_errors, give_up_output
+from tideover.system.process import give_up_errors, give_up_output
 from tideover.text_safety import dot_controls
 
 SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS})

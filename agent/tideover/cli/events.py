@@ -37,7 +37,7 @@ from tideover.journal.store import Journal, read_memory, read_through
 from tideover.model import fold_case, utc_text
 from tideover.record import EventRecord, PauseRecord, each_pause, events_of_pauses, evidence_of_pauses, records_of
 from tideover.settings import read_duration
-from tideover.system.platform import MODE_TOOL, READERS, create_private_file
+from tideover.system.private_files import MODE_TOOL, READERS, create_private_file
 from tideover.text_safety import dot_controls
 
 if TYPE_CHECKING:

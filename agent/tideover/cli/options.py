@@ -203,8 +203,16 @@ def api_refusal(doing: str, event: str | None, answer: Mapping[str, Any]) -> Tid
 
 def print_json(document: Mapping[str, Any]) -> None:
     """Print one document, with the number of its schema, but where it is a schema itself."""
-    numbered = document if "$schema" in document else {"schema": SCHEMA, **document}
-    click.echo(safe_json(numbered, indent=2))
+    click.echo(safe_json(_numbered(document), indent=2))
+
+
+def print_json_line(document: Mapping[str, Any]) -> None:
+    """Print the same on one line, one of many."""
+    click.echo(safe_json(_numbered(document)))
+
+
+def _numbered(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    return document if "$schema" in document else {"schema": SCHEMA, **document}
 
 
 def print_sentence(text: str, *, hanging: int = 0, to_errors: bool = False) -> None:

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tideover.cli.endings import until_interrupted
-from tideover.cli.options import example, print_json, print_lines, with_json, with_readable_settings, with_utc
+from tideover.cli.options import (
+    example,
+    print_json,
+    print_json_line,
+    print_lines,
+    with_json,
+    with_readable_settings,
+    with_utc,
+)
 from tideover.cli.render import Part
 from tideover.cli.status_lines import status_parts
 from tideover.cli.terminal import columns_of, render_lines, this_terminal
@@ -22,7 +30,7 @@ from tideover.humanize import Times
 from tideover.journal.store import read_memory
 from tideover.settings import Settings
 from tideover.status import is_observing, own_events_only, problems_of
-from tideover.text_safety import dot_controls, safe_json
+from tideover.text_safety import dot_controls
 
 if TYPE_CHECKING:
     from tideover.documents import AgentStatusDocument, ShownStatusDocument
@@ -51,7 +59,7 @@ def watch_status(look: ReadStatus, *, as_json: bool, utc: bool) -> None:
 def print_documents(look: Callable[[], Mapping[str, Any]], every_s: float) -> None:
     """Given how to read a document, print it on a line, again and again until interrupted."""
     for _ in _beats(every_s):
-        click.echo(safe_json(look()))
+        print_json_line(look())
 
 
 def print_changes(parts_of: Callable[[Times], list[Part]], utc: bool, every_s: float) -> None:

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tideover.clock.types import DEADLINE_S, MOST_BYTES, CommandResult
+from tideover.system import ROOT
 from tideover.system.commands import finish_command, start_command
-from tideover.system.platform import ROOT
 
 # --- Other programs of the system: argument list, deadline, bounded output; never a shell
 

@@ -19,7 +19,7 @@ from functools import partial
 from hashlib import md5
 
 from tideover.system.clocks import RawWallClocks, wall_minus_raw_ns
-from tideover.system.platform import EXHAUSTED
+from tideover.system.process import EXHAUSTED
 from tideover.system.wakeup import Wakeup
 from tideover.threads import start_task
 from tideover.timekeeping import ntp_packet

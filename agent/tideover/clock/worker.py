@@ -22,7 +22,7 @@ from tideover.effects import CheckClock
 from tideover.model import ClockCheck, ClockSample, Verdict
 from tideover.observations import ClockFollowed, ClockJudged, Observation
 from tideover.system.clocks import RawWallClocks, wall_minus_raw_ns
-from tideover.system.platform import with_reserve
+from tideover.system.process import with_reserve
 from tideover.system.wakeup import Wakeup
 from tideover.threads import reason_of, start_task
 from tideover.timekeeping.intervals import NS, TimeSample

@@ -26,7 +26,7 @@ from tideover.lifecycle import Phase, Stage, State
 from tideover.logs import HOURLY_S, LineWriter, Log, Sink, open_sink, to_lines
 from tideover.sd_notify import Systemd
 from tideover.service_manager import ServiceManager, StopReason
-from tideover.system.platform import RESERVE, log_trace, return_free_memory, use_one_heap
+from tideover.system.process import RESERVE, log_trace, return_free_memory, use_one_heap
 from tideover.threads import reason_of, start_task
 
 # --- Signal handlers
@@ -237,7 +237,7 @@ class AgentProcess:
         except (TideoverError, ImportError, OSError, RuntimeError) as trouble:
             before.log.error("configuration.refused", reason=trouble)
             self._restore(before, held)
-        self._agent.log.info("configuration.reloaded", file=self._loaded.file or "none")
+        self._agent.log.info("configuration.read", file=self._loaded.file or "none")
 
     def _replace(self, before: Agent, loaded: Loaded) -> None:
         """Build and start an agent in the place of the closed one. Raise what prevents it; then nothing is left of

@@ -18,7 +18,7 @@ from tideover.policy import FleetRules, Policy, Rules
 from tideover.settings import Settings, options_for, unused_hook_tables, warnings_about
 from tideover.sources import Source, SourceContext, open_source
 from tideover.system.dmi import read_dmi
-from tideover.system.platform import RESERVE
+from tideover.system.process import RESERVE
 
 
 class PolicySource:

@@ -22,7 +22,7 @@ from tideover.record import trace_id
 from tideover.settings import Settings, default_settings
 from tideover.system.clocks import read_boot_id
 from tideover.system.file_lock import Lock
-from tideover.system.platform import make_base_directory
+from tideover.system.private_files import make_base_directory
 
 # --- The state directory: its lock and its journal; an unreadable journal is quarantined
 

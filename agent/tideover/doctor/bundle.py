@@ -39,7 +39,7 @@ from tideover.record import Row, pauses_of, records_of
 from tideover.settings import Settings
 from tideover.settings.render import effective_values, show_hidden
 from tideover.system.clocks import read_boot_id
-from tideover.system.platform import create_private_file
+from tideover.system.private_files import create_private_file
 from tideover.text_safety import safe_json
 
 ROOT = "tideover-bundle"

@@ -17,7 +17,7 @@ from tideover.pause.counters import CLOCKSOURCE, MachineCounters
 from tideover.pause.hypervisor_signals import CLOCK_STATUS, DEVICE, POOL, read_page, read_records
 from tideover.pause.kernel_signals import open_clock_set_reader, open_links_reader
 from tideover.pause.types import HOST_KEYS
-from tideover.system.platform import ROOT
+from tideover.system import ROOT
 
 # --- Capabilities of this machine
 

@@ -26,7 +26,7 @@ from tideover.model import HookSpec, Kind
 from tideover.settings import Settings, unused_hook_tables
 from tideover.status import recover_pending
 from tideover.system.file_lock import read_holder
-from tideover.system.platform import ADMIN_NAME, HOW_TO_ELEVATE
+from tideover.system.private_files import ADMIN_NAME, HOW_TO_ELEVATE
 
 if TYPE_CHECKING:
     from tideover.documents import AgentStatusDocument, JournalStatusDocument

@@ -12,7 +12,7 @@ import psutil
 
 from tideover.clock.host import HostAccess, run_command
 from tideover.clock.types import CommandResult
-from tideover.system.platform import user_id
+from tideover.system.private_files import user_id
 
 # --- Processes
 

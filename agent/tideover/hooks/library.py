@@ -27,7 +27,7 @@ if sys.platform == "win32":
     import filecmp
     import shutil
 
-    from tideover.system.platform import make_own_directory
+    from tideover.system.private_files import make_own_directory
 
     FOLDER = "windows"
     HOW_DISABLED = "Rename a file of your own to NN-name.off to disable it"

@@ -39,7 +39,7 @@ from tideover.model import HookPhase, HookSpec
 from tideover.record import trace_id
 from tideover.settings import NotifySettings
 from tideover.system.clocks import read_raw_s
-from tideover.system.platform import RESERVE
+from tideover.system.process import RESERVE
 from tideover.threads import reason_of, start_task
 
 if sys.platform == "win32":

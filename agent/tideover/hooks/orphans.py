@@ -19,7 +19,7 @@ from tideover.hooks.state_directory import ABOVE_MODE, OWN_MODE, StateDirectorie
 from tideover.model import HookPhase, HookSpec, Kind
 from tideover.observations import Witness
 from tideover.system.clocks import read_boot_id
-from tideover.system.platform import make_own_directory
+from tideover.system.private_files import make_own_directory
 
 if sys.platform == "win32":
     from tideover.hooks import windows_process as processes

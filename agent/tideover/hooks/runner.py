@@ -31,7 +31,7 @@ from tideover.hooks.trust import find_account, find_hook_refusal, standing_envir
 from tideover.model import HookOutcome, HookPhase, HookReport, Moment
 from tideover.observations import HookSettled, Observation, Witness
 from tideover.system.clocks import read_boot_id, read_moment
-from tideover.system.platform import RESERVE
+from tideover.system.process import RESERVE
 from tideover.system.wakeup import FOR_HOOKS, Wakeup
 from tideover.threads import NO_THREAD, reason_of, start_task
 

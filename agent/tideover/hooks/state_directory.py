@@ -20,7 +20,8 @@ from functools import partial
 from pathlib import Path
 
 from tideover.hooks.environment import UserAccount
-from tideover.system.platform import give_to, make_directory, make_own_directory, with_reserve
+from tideover.system.private_files import give_to, make_directory, make_own_directory
+from tideover.system.process import with_reserve
 from tideover.system.removal import empty_directory
 
 ABOVE_MODE, OWN_MODE = 0o711, 0o700

@@ -258,7 +258,7 @@ def _peers_news(case: Case, seen: FleetNews, policy: Policy, now: Moment) -> Pha
     if seen.view.result is not None:
         return H
     is_ours = seen.view.claim_is_mine and case.fleet is not None and seen.view.claim != case.fleet.passes
-    return A if is_ours else stay
+    return A if is_ours and not seen.view.not_ready_count else stay
 
 
 def _held_news(case: Case, seen: FleetNews, policy: Policy, now: Moment) -> Phase | None:
@@ -446,8 +446,9 @@ def remember(case: Case, seen: CaseInput, policy: Policy, now: Moment) -> Case:
         case Began(event):
             return replace(case, event=event, agent_was_down=False)
         case Scheduled(event):
-            known = replace(case, event=event, agent_was_down=False, rebooted=case.rebooted
-                            and not _awaits_platform(case))
+            rebooted = case.rebooted and not _awaits_platform(case)
+            is_news = case.agent_was_down or rebooted != case.rebooted or event != case.event
+            known = replace(case, event=event, agent_was_down=False, rebooted=rebooted) if is_news else case
             if known.phase in (Phase.SCHEDULED, Phase.WAITING_FOR_SLOT):
                 return ENTRIES[known.phase](known, policy, now)
             did_not_count = known.phase is Phase.UNCONFIRMED and seen.asked_raw_s >= known.lost_raw_s
@@ -493,11 +494,12 @@ def remember(case: Case, seen: CaseInput, policy: Policy, now: Moment) -> Case:
 
 def _with_view(case: Case, fleet: FleetState, view: FleetView) -> Case:
     """An acknowledgement that the platform took from another machine counts for this one. A claim that is no longer
-    this machine's has been passed on."""
+    this machine's has been passed on; one that waits, for the platform has named another machine since, is."""
     if not view.is_reached:
         return replace(case, fleet=replace(fleet, view=replace(fleet.view, is_reached=False,
                                                                 is_too_late=view.is_too_late)))
-    kept = fleet.passes if view.claim_is_mine and view.claim == fleet.passes else 0
+    waits = case.phase is Phase.WAITING_FOR_PEERS and view.not_ready_count > 0
+    kept = view.claim if view.claim_is_mine and (waits or view.claim == fleet.passes) else 0
     taken = view.result == TAKEN and not view.claim_is_mine and case.phase in ASKED
     return replace(case, fleet=replace(fleet, view=view, passes=kept),
                    ack=AckState.ACCEPTED if taken else case.ack)

@@ -1,8 +1,9 @@
 """What one event wants of the fleet (slot, readiness, claim), and what the store's news put into its record. Pure."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from tideover.effects import Coordinate, SlotWish
 from tideover.lifecycle.state import CLAIMING, AckState, Case, FleetState, Phase
@@ -11,9 +12,10 @@ from tideover.observations import FleetView, SlotState
 from tideover.policy import Policy, names_me
 
 NOTHING_TO_PREPARE = "nothing to prepare"
-NO_SLOT = "its group has granted it no slot"
+NO_SLOT, NO_STORE = "its group has granted it no slot", "the fleet's store cannot be used"
 ENTERED = frozenset({SlotState.GRANTED, SlotState.NOT_GRANTED})
-ACCEPTED_STATUS, REFUSED_STATUS = 200, 400
+ACCEPTED_STATUS = 200
+WRITTEN_STATUS: Mapping[AckState, int] = MappingProxyType({AckState.ACCEPTED: ACCEPTED_STATUS, AckState.REFUSED: 400})
 """What an answer of the platform is written down as: the documents have its status code."""
 
 WORDS: dict[Phase, str] = {
@@ -31,9 +33,12 @@ def with_fleet(case: Case, policy: Policy, me: str) -> Case:
     known = case.fleet or FleetState()
     prepares = policy.acts_on(case.event.kind) and not policy.observes and bool(policy.hooks_for(case.event))
     was_prepared = known.takes_slot and (case.phase in CLAIMING or case.phase is Phase.RECOVERING)
-    fleet = replace(known, is_shared=policy.waits_for_peers(case.event, me), is_limited=rules.slots > 0,
-                    takes_slot=prepares or was_prepared, waives_slot=rules.waives_slot)
-    return case if fleet == case.fleet else replace(case, fleet=fleet)
+    is_shared, takes_slot = policy.waits_for_peers(case.event, me), prepares or was_prepared
+    if case.fleet is known and (known.is_shared, known.is_limited, known.takes_slot, known.waives_slot) == (
+            is_shared, rules.slots > 0, takes_slot, rules.waives_slot):
+        return case
+    return replace(case, fleet=replace(known, is_shared=is_shared, is_limited=rules.slots > 0, takes_slot=takes_slot,
+                                       waives_slot=rules.waives_slot))
 
 
 def coordination(case: Case, fleet: FleetState) -> Coordinate | None:
@@ -58,6 +63,11 @@ def leaving(case: Case) -> Coordinate | None:
         SlotWish.LEAVE if fleet.is_limited else SlotWish.NONE, is_shared=fleet.is_shared, leaves=True)
 
 
+def why_no_slot(fleet: FleetState) -> str:
+    """Given the part in a fleet of an event that has no slot, return why."""
+    return NO_SLOT if fleet.view.is_reached else NO_STORE
+
+
 def _slot_of(case: Case, fleet: FleetState) -> SlotWish:
     """An event that is prepared for, or for which this machine is away, is entered, granted or not."""
     if not fleet.is_limited:
@@ -76,8 +86,9 @@ def _slot_of(case: Case, fleet: FleetState) -> SlotWish:
             wish = SlotWish.LEAVE
         case _:
             wish = SlotWish.NONE
-    is_given_up = fleet.view.slot is SlotState.RELEASED and wish is not SlotWish.LEAVE
-    return SlotWish.NONE if is_given_up else wish
+    if fleet.view.slot is not SlotState.RELEASED or wish is SlotWish.LEAVE:
+        return wish
+    return SlotWish.RELEASED if fleet.is_shared else SlotWish.NONE
 
 
 def _readiness_of(case: Case, fleet: FleetState) -> tuple[str | None, str]:
@@ -102,7 +113,7 @@ def _readiness_of(case: Case, fleet: FleetState) -> tuple[str | None, str]:
 
 
 def _result_of(case: Case) -> int | None:
-    return {AckState.ACCEPTED: ACCEPTED_STATUS, AckState.REFUSED: REFUSED_STATUS}.get(case.ack)
+    return WRITTEN_STATUS.get(case.ack)
 
 
 def view_of(case: Case, view: FleetView) -> FleetView:
@@ -119,7 +130,7 @@ def news_of(case: Case, view: FleetView) -> Iterator[tuple[EntryKind, str]]:
     before = case.fleet.view if case.fleet is not None else FleetView()
     if not view.is_reached:
         if view.is_too_late and not before.is_too_late:
-            yield EntryKind.TOO_LATE, "the fleet's store cannot be reached, and still says that this machine is ready"
+            yield EntryKind.TOO_LATE, f"{NO_STORE}, and still says that this machine is ready"
         return
     if view.taken_from and view.taken_from != before.taken_from:
         yield EntryKind.SLOT_TAKEN_OVER, f"its members were silent: {view.taken_from}"

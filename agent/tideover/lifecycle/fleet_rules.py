@@ -118,16 +118,20 @@ def take_slot(slots: SlotsDocument, me: FleetMember, wish: Coordinate,
         return give_back(slots, me, digest), SlotState.NONE
     if wish.slot is SlotWish.NONE:
         return slots, SlotState.NONE
-    if own is not None and own.vm_id == me.vm_id and own.released:
+    if wish.slot is SlotWish.RELEASED or (own is not None and own.vm_id == me.vm_id and own.released):
         return slots, SlotState.RELEASED
     if holder is not None and own is not None and own.vm_id != me.vm_id and len(holder.members) == 1:
         slots, holder = _without(slots, holder), None       # of a machine of this name that is no more
     if holder is not None:
-        entered = SlotMember(me.vm_id, me.boot_id, extra=own.extra if own is not None else MappingProxyType({}))
-        joined = replace(holder, members=MappingProxyType({**holder.members, me.folded: entered}))
-        return _with(slots, joined), SlotState.GRANTED if joined.granted else SlotState.NOT_GRANTED
+        machines = _named_by(holder.machines, me, wish)
+        if own is None or (own.vm_id, own.boot_id) != (me.vm_id, me.boot_id) or machines != holder.machines:
+            entered = SlotMember(me.vm_id, me.boot_id, extra=own.extra if own is not None else MappingProxyType({}))
+            joined = replace(holder, machines=machines,
+                             members=MappingProxyType({**holder.members, me.folded: entered}))
+            slots = _with(slots, joined)
+        return slots, SlotState.GRANTED if holder.granted else SlotState.NOT_GRANTED
     mine = Holder(digest, True, wish.kind.value, wish.not_before,
-                  tuple(sorted({me.folded, *(fold_case(name) for name in wish.resources)})),
+                  _named_by((), me, wish),
                   MappingProxyType({me.folded: SlotMember(me.vm_id, me.boot_id)}), taken_from)
     needed = used((*slots.holders, mine))
     is_free = needed <= me.slots or needed == used(slots.holders)
@@ -136,6 +140,10 @@ def take_slot(slots: SlotsDocument, me: FleetMember, wish: Coordinate,
         return slots, SlotState.WAITING
     entered_slots = replace(slots, holders=(*slots.holders, replace(mine, granted=granted)))
     return entered_slots, SlotState.GRANTED if granted else SlotState.NOT_GRANTED
+
+
+def _named_by(known: Iterable[str], me: FleetMember, wish: Coordinate) -> tuple[str, ...]:
+    return tuple(sorted({*known, me.folded, *(fold_case(name) for name in wish.resources)}))
 
 
 def give_back(slots: SlotsDocument, me: FleetMember, digest: str) -> SlotsDocument:
@@ -212,9 +220,18 @@ def write_event(event: EventDocument, me: FleetMember, wish: Coordinate, slot: S
     """
     if wish.leaves:
         return leave_event(event, me)
+    event = with_names(event, wish)
     event = _settled(event, me, wish)
     event = _entered(event, me, wish, slot, rival_is_silent=rival_is_silent)
     return _claimed(event, me, wish, claimant_is_silent=claimant_is_silent)
+
+
+def with_names(event: EventDocument, wish: Coordinate) -> EventDocument:
+    """Given a shared event's document and what this machine sees of the event, return it with every machine named. The
+    platform may name another one later, and machines see that at different moments: no name goes."""
+    known = {fold_case(name) for name in event.resources}
+    added = tuple(name for name in wish.resources if fold_case(name) not in known)
+    return replace(event, resources=event.resources + added) if added else event
 
 
 def not_ready(event: EventDocument) -> tuple[tuple[str, str], ...]:

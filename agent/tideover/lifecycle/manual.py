@@ -8,6 +8,7 @@ import tideover.lifecycle.case as cases
 import tideover.lifecycle.hook_stages as hook_stages
 from tideover import observations as ob
 from tideover.errors import TideoverError
+from tideover.lifecycle.coordination import why_no_slot
 from tideover.lifecycle.state import (
     AWAITING_PLATFORM,
     CLAIMING,
@@ -136,16 +137,18 @@ class Objections:
     failed: tuple[str, ...] = ()            # a required preparation failed
     unprepared: tuple[str, ...] = ()        # wants this kind and has not been prepared
     machines: tuple[str, ...] = ()          # named by the event, and have not agreed
+    slot: str = ""                          # why it has no slot of its group
 
     def __bool__(self) -> bool:
-        return bool(self.failed or self.unprepared or self.machines)
+        return bool(self.text)
 
     @property
     def text(self) -> str:
         """All of it in one line; "" where nothing speaks against it."""
         reasons = (("a required preparation failed", self.failed), ("not prepared", self.unprepared),
                 ("machines that have not agreed", self.machines))
-        return "; ".join(f"{what}: {', '.join(names)}" for what, names in reasons if names)
+        return "; ".join([f"{what}: {', '.join(names)}" for what, names in reasons if names]
+                         + [self.slot] * bool(self.slot))
 
 
 def objections(state: State, event: Event, me: str, policy: Policy, *, alone: bool = True) -> Objections:
@@ -156,7 +159,10 @@ def objections(state: State, event: Event, me: str, policy: Policy, *, alone: bo
                if spec.name not in wanted or wanted[spec.name].stage is not Stage.PREPARED]
     waits = policy.waits_for_peers(event, me) and not alone
     machines = [] if waits else [name for name in event.resources if fold_case(name) != fold_case(me)]
-    return Objections(tuple(hook_stages.failed_names(wanted.values())), tuple(sorted(missing)), tuple(machines))
+    known = state.cases.get(event.id)
+    fleet = None if known is None or policy.fleet is None else known.fleet
+    return Objections(tuple(hook_stages.failed_names(wanted.values())), tuple(sorted(missing)), tuple(machines),
+                      "" if waits or fleet is None or fleet.has_slot else why_no_slot(fleet))
 
 
 def on_acknowledge_request(transition: Transition, seen: ob.AcknowledgeRequested) -> None:

@@ -239,7 +239,7 @@ def _note_of(case: Case, view: ob.FleetView) -> str:
         return f"by {view.claimed_by}" if view.result == cases.TAKEN else \
             f"the platform refused the acknowledgement of {view.claimed_by} (status {view.result})"
     if case.phase is Phase.WAITING_FOR_SLOT and view.slot is not ob.SlotState.GRANTED:
-        return coordination.NO_SLOT if view.is_reached else "the fleet's store cannot be reached"
+        return coordination.NO_SLOT if view.is_reached else coordination.NO_STORE
     return ""
 
 

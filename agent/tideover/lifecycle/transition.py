@@ -120,7 +120,8 @@ class Transition:
         if idle is not None and not (idle == hook_stages.NO_HOOK and case.fleet is not None and case.fleet.is_shared):
             hold = idle
         if hold is None and case.fleet is not None and not case.fleet.is_shared and not case.fleet.has_slot:
-            self.move(case, cases.Prepared(coordination.NO_SLOT, awaits_slot=True), coordination.NO_SLOT)
+            why = coordination.why_no_slot(case.fleet)
+            self.move(case, cases.Prepared(why, awaits_slot=True), why)
             return
         refused = "its acknowledgement was refused" if case.ack is AckState.REFUSED else ""
         settled = "already acknowledged" if case.acknowledged else refused

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from tideover.system.platform import ROOT
+from tideover.system import ROOT
 from tideover.timekeeping.gaps import (
     NOT_KNOWN,
     KernelCounters,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tideover.pause.types import HOST_KEYS, DisruptionAnnounced, MarkerMoved, PushSignal, change_of_host
-from tideover.system.platform import ROOT
+from tideover.system import ROOT
 
 # --- vmclock: this machine was moved or restored, or soon will be (/dev/vmclock0)
 # The page's layout and flags are those of the VMClock specification and linux/vmclock-abi.h; the device is there from

@@ -9,6 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from tideover.model import Cause
 from tideover.pause.types import PauseWatchSettings
@@ -21,6 +22,7 @@ from tideover.timekeeping.pause_fusion import (
     Incident,
     SourceSample,
     agreed,
+    as_one_stop,
     frozen_by,
     intersect,
     judge,
@@ -47,7 +49,17 @@ class _SampleRing:
         self.agreed = intersect(self.agreed, sample) if self.agreed is not None else None if self.samples else sample
         self.samples.append(sample)
         if len(self.samples) > KEPT:
-            self.samples[:2] = [intersect(self.samples[0], self.samples[1]) or self.samples[1]]
+            at = self._find_dispensable()
+            older, newer = self.samples[at:at + 2]
+            self.samples[at:at + 2] = [intersect(older, newer) or newer]
+
+    def _find_dispensable(self) -> int:
+        """Return the place of two samples that may become one: the oldest, but for those on the two sides of a stop
+        that is not reported yet. A source that is polled every 50 ms fills the ring while another is waited for."""
+        stop = frozen_by(self.samples) if self.agreed is None else None
+        places = [at for at, (older, newer) in enumerate(pairwise(self.samples))
+                  if stop is not None and (newer.raw_ns <= stop.before_ns or older.raw_ns > stop.after_ns)]
+        return places[0] if places else 0
 
 
 class SourceSamples:
@@ -105,6 +117,10 @@ class SourceSamples:
         """Drop what cannot be right of a source that contradicts itself more than once."""
         self._restart(source, repaired)
 
+    def join_stops(self, source: str) -> None:
+        """This machine was stopped again before the first stop was reported: take what a source says as one stop."""
+        self._restart(source, as_one_stop)
+
     def _restart(self, source: str | None, kept: Callable[[Sequence[SourceSample]], list[SourceSample]]) -> None:
         with self._lock:
             for name in [name for name in self._rings if source in (None, name)]:
@@ -139,6 +155,8 @@ class _OpenIncident:
     """A pause that may not be over."""
 
     opened_ns: int
+    resumed_ns: int              # from the last stop in it, as far as is known
+    shows_stop: bool = False     # long enough to be reported
     steps: list[tuple[int, int]] = field(default_factory=list)     # raw time, by how much
     markers: list[str] = field(default_factory=list)
     hints: list[str] = field(default_factory=list)
@@ -219,7 +237,7 @@ class IncidentTracker:
 
     def signs(self) -> Incident:
         """Return the signs of the open incident, for a gap that is reported at once."""
-        incident = self._open or _OpenIncident(0)
+        incident = self._open or _OpenIncident(0, 0)
         return Incident(markers=tuple(incident.markers), hints=tuple(incident.hints), event_open=self._is_due)
 
     def pause_reported(self, raw_ns: int, cause: Cause) -> None:
@@ -246,7 +264,7 @@ class IncidentTracker:
 
     def _opened(self, raw_ns: int, *, is_urgent: bool = True) -> _OpenIncident:
         if self._open is None:
-            self._open = _OpenIncident(raw_ns)
+            self._open = _OpenIncident(raw_ns, raw_ns)
             if is_urgent:
                 self._ask_outside(self._open)
         return self._open
@@ -262,7 +280,9 @@ class IncidentTracker:
     def _look_outside(self, raw_ns: int) -> None:
         """Sources that contradict themselves: a stop long enough opens an incident, an error is forgotten."""
         for source, frozen in self._outside.inconsistent().items():
-            if frozen is None:
+            if frozen is None and self._open is not None and self._open.shows_stop:
+                self._stopped_again(self._open, source)
+            elif frozen is None:
                 self._outside.repair(source)
             elif frozen.length.high_ns < 0:
                 if frozen.answers_after >= SET_BACK_ANSWERS:
@@ -272,15 +292,24 @@ class IncidentTracker:
             elif self._open is None and raw_ns - frozen.after_ns >= SAME_INCIDENT_NS:
                 self._outside.forget_before(frozen.after_ns, source)
 
+    def _stopped_again(self, incident: _OpenIncident, source: str) -> None:
+        """While the first stop was measured: both are reported as one, and only later answers count."""
+        self._outside.join_stops(source)
+        whole = self._outside.inconsistent().get(source)
+        if whole is not None and whole.after_ns > incident.resumed_ns:
+            incident.resumed_ns = whole.after_ns
+            self._ask_outside(incident)
+
     def _votes(self, incident: _OpenIncident) -> dict[str, Frozen]:
-        return {source: frozen for source, frozen in self._outside.frozen(incident.opened_ns).items()
+        return {source: frozen for source, frozen in self._outside.frozen(incident.resumed_ns).items()
                 if may_vote(source, frozen)}
 
     def _is_ripe(self, incident: _OpenIncident, votes: dict[str, Frozen], raw_ns: int) -> bool:
         """Whether all have spoken that are worth waiting for, or the time for it is over."""
         common = agreed([vote.length for vote in votes.values()])
         if common is None or common.low_ns <= 0:
-            return self._comparable(incident.opened_ns) <= votes.keys() or raw_ns - incident.opened_ns >= LONGEST_NS
+            return self._comparable(incident.resumed_ns) <= votes.keys() or raw_ns - incident.opened_ns >= LONGEST_NS
+        incident.shows_stop = incident.shows_stop or common.high_ns >= self._settings.threshold_ns
         is_first_proof = incident.proven_ns is None
         incident.proven_ns = incident.proven_ns or raw_ns
         waited_ns = raw_ns - incident.proven_ns
@@ -300,7 +329,7 @@ class IncidentTracker:
         proven_ns = [vote.after_ns for vote in votes.values() if vote.is_proven]
         bounds_ns = {source: sample.bound_ns for source, sample in self._outside.newest().items()}
         finest_ns = min(bounds_ns[source] for source in votes)
-        to_come = self._comparable(max(incident.opened_ns, min(proven_ns, default=0))) - votes.keys()
+        to_come = self._comparable(max(incident.resumed_ns, min(proven_ns, default=0))) - votes.keys()
         return any(2 * bounds_ns[source] < finest_ns for source in to_come)
 
     def _comparable(self, stopped_ns: int) -> set[str]:
@@ -312,9 +341,9 @@ class IncidentTracker:
     def _closed(self, incident: _OpenIncident, votes: dict[str, Frozen], period_ns: int) -> tuple[ConcludedIncident,
                                                                                                   ...]:
         proven = [vote for vote in votes.values() if vote.is_proven]
-        since_ns = max((vote.before_ns for vote in proven), default=incident.opened_ns - 1)
-        after_ns = min((vote.after_ns for vote in proven), default=incident.opened_ns)
-        resumed_ns = incident.opened_ns if since_ns < incident.opened_ns <= after_ns else after_ns
+        since_ns = max((vote.before_ns for vote in proven), default=incident.resumed_ns - 1)
+        after_ns = min((vote.after_ns for vote in proven), default=incident.resumed_ns)
+        resumed_ns = incident.resumed_ns if since_ns < incident.resumed_ns <= after_ns else after_ns
         steps = [step for step in self._steps if step[0] > since_ns]
         stepped_ns = sum(by for _, by in steps)
         known = Incident(

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tideover.pause.types import CarrierChanged, ClockSet, NetworkAnnounced, PushSignal
-from tideover.system.platform import ROOT
+from tideover.system import ROOT
 
 # --- The wall clock was set: a timer far in the future that the kernel cancels when that happens
 # timerfd_create(2), TFD_TIMER_CANCEL_ON_SET: fires on settimeofday, clock_settime, ADJ_SETOFFSET, a leap second, the

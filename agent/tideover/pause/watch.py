@@ -15,8 +15,8 @@ from tideover.pause.counters import CounterSource, open_counters
 from tideover.pause.detector import PauseCallbacks, PauseDetector, post_nowhere
 from tideover.pause.incidents import SourceSamples
 from tideover.pause.types import HOST_KEYS, MoveProved, PauseWatchSettings, PushSignal, SignalReader, change_of_host
+from tideover.system import ROOT
 from tideover.system.clocks import Clocks, MachineClocks
-from tideover.system.platform import ROOT
 from tideover.system.wakeup import WaitResult, new_wait
 from tideover.threads import Loop
 from tideover.timekeeping.intervals import NS

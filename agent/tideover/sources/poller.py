@@ -15,7 +15,7 @@ from tideover.model import Moment
 from tideover.observations import AckOutcome, AckSettled, Observation, Polled, PollFailed
 from tideover.sources import Source
 from tideover.system.clocks import read_moment
-from tideover.system.platform import RESERVE
+from tideover.system.process import RESERVE
 from tideover.threads import Loop, start_task
 
 LONGEST_BACK_OFF_S = 5.0         # what the contract allows; an event of 30 s notice must still be seen

@@ -40,7 +40,7 @@ from tideover.sources.vm_operation import (
 )
 from tideover.system.clocks import read_boot_id, read_raw_s
 from tideover.system.commands import finish_command, start_command
-from tideover.system.platform import with_reserve
+from tideover.system.process import with_reserve
 
 PROGRAM = "vmtoolsd"
 WINDOWS_PROGRAM = r"C:\Program Files\VMware\VMware Tools\vmtoolsd.exe"

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tideover.system.platform import ROOT
+from tideover.system import ROOT
 
 # --- The firmware's SMBIOS table (Windows)
 

@@ -73,6 +73,17 @@ def repaired(samples: Sequence[SourceSample]) -> list[SourceSample]:
     return borne_out if len(borne_out) > 1 else [*compatible_suffix(samples[:-1]), samples[-1]]
 
 
+def as_one_stop(samples: Sequence[SourceSample]) -> list[SourceSample]:
+    """Given one source's samples that show two stops or more, return those from before the first and from after
+    the last: they show all as one. Where the newest word bears out the oldest, what lies between was an error."""
+    borne_out = compatible_suffix(samples)
+    if borne_out[0] is samples[0]:
+        return borne_out
+    fronts = list(accumulate((one.interval_at(samples[-1].raw_ns) for one in samples), _shared))
+    front = [sample for sample, span in zip(samples, fronts, strict=True) if _is_possible(span)]
+    return [*front, *(one for one in borne_out if one.raw_ns > front[-1].raw_ns)]
+
+
 def sample_of_date(date: datetime, asked_raw_ns: int, received_raw_ns: int) -> SourceSample:
     """Given the Date of an answer (RFC 9110 §6.6.1, whole seconds) and when it was asked for and had, return it as a
     sample of outside time."""

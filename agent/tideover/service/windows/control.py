@@ -54,7 +54,7 @@ The installer's program brings its own table (packaging/windows/host/messages.mc
 EVENTS: Mapping[str, int] = MappingProxyType({
     "info": 1, "warning": 2, "error": 3, "debug": 4,
     "agent.started": 100, "agent.stopped": 101, "agent.stopping-with-hooks-prepared": 102,
-    "configuration.reloaded": 110, "configuration.refused": 111, "configuration.reload-deferred": 112,
+    "configuration.read": 110, "configuration.refused": 111, "configuration.reload-deferred": 112,
     "configuration.warning": 113,
     "event.phase-changed": 200, "pause.detected": 210, "hook.finished": 220, "hook.output": 221,
     "hook.orphan-ended": 222, "acknowledgement.withheld": 223,
