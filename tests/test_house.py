@@ -173,12 +173,3 @@ def test_a_class_name_means_one_thing():
                 homes.setdefault(node.name.lstrip("_"), []).append(path.relative_to(HOUSE).with_suffix("").as_posix())
     shared = {name: set(files) for name, files in homes.items() if len(files) > 1}
     assert shared == TWO_SYSTEMS
-
-
-def test_every_dataclass_says_what_it_is():
-    """Without a docstring `dataclasses` writes one, and loads `inspect` with Python's parser for it: 0.8 MiB of an agent
-    (tideover.lean_imports)."""
-    undocumented = [f"{path.relative_to(HOUSE)}: {node.name}" for _, path in modules() for node in nodes(path)
-                    if isinstance(node, ast.ClassDef) and any("dataclass" in ast.dump(one) for one in node.decorator_list)
-                    and ast.get_docstring(node) is None]
-    assert undocumented == []

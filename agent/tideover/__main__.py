@@ -10,10 +10,6 @@ if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
 
 import sys
 
-from tideover.lean_imports import load_dataclasses
-
-load_dataclasses()
-
 from tideover.cli import main
 
 if __name__ == "__main__":

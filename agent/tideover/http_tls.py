@@ -1,4 +1,4 @@
-"""TLS of the HTTP client. Imported where an address is https:// only: `ssl` and OpenSSL take 5 MiB."""
+"""TLS of the HTTP client: certificates, handshake, reasons in words. Imported where an address is https:// only."""
 from __future__ import annotations
 
 import socket

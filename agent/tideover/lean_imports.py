@@ -1,13 +1,11 @@
-"""What the process of an agent does not load: it stays in memory all day, and asks one server over plain HTTP.
+"""How an agent loads `requests`: without the modules that it never uses of it.
 
-`requests` imports whatever it can work with: TLS, the guessing of character sets, compressions, a list of authorities.
-An agent uses none of that, and it would hold 8 MiB for it. The libraries run without most of it (each import has its
-`except ImportError`), so these modules are made to look absent while `requests` is loaded. The others are replaced by
-an empty module that imports the real one as soon as something of it is used. Afterwards all of them can be imported as
-ever: `tideover.http_tls` does so where an address is https://. A library that does not load like this is loaded as any
-program would load it.
-
-Imports nothing of the package and little else: what is loaded before it is loaded whole. Commands do not come here.
+An agent stays in memory all day and asks one server over plain HTTP. `requests` imports whatever it can work with: TLS,
+the guessing of character sets, compressions, a list of authorities; an agent would hold 8 MiB for it. The libraries
+run without most of it (each such import has its `except ImportError`), so these modules look absent while `requests` is
+loaded. The others are replaced by an empty module that imports the real one as soon as something of it is used.
+Afterwards all of them can be imported as ever: `tideover.http_tls` does so where an address is https://. A `requests`
+that does not load like this is loaded as any program would load it.
 """
 from __future__ import annotations
 
@@ -60,19 +58,15 @@ _UNUSED: Mapping[str, Mapping[str, object]] = {
 }
 
 
-def load_dataclasses() -> None:
-    """Import `dataclasses` without `inspect` and its Python parser (0.8 MiB): it needs them for a class without a
-    docstring only. To be called before anything else that imports it."""
-    with _standing_in({"inspect": {}}, ()):
-        import dataclasses  # noqa: F401
-
-
 def load_requests() -> None:
-    """Import `requests` for an agent."""
-    absent = (*_ABSENT, _OPENSSL_DIGESTS) if all(map(find_spec, _OWN_DIGESTS)) else _ABSENT
+    """Import `requests` for an agent. To be called before anything else that imports it, or `hashlib`."""
+    digests = (_OPENSSL_DIGESTS,) if all(map(find_spec, _OWN_DIGESTS)) else ()
     before = set(sys.modules)
     try:
-        with _standing_in(_UNUSED, absent):
+        with _standing_in({"ssl": {}}, digests):        # what they have of TLS loads it when it is used
+            import http.client  # noqa: F401
+            import urllib.request  # noqa: F401
+        with _standing_in(_UNUSED, (*_ABSENT, *digests)):
             import requests.adapters
     except _WHATEVER:
         for name in set(sys.modules) - before:

@@ -22,10 +22,6 @@ if __spec__ is None:                # run by its path: the package's directory i
         sys.executable = str(environment / "Scripts" / "python.exe")
     site.addsitedir(str(packages))
 
-from tideover.lean_imports import load_dataclasses
-
-load_dataclasses()
-
 from tideover.cli import config_argument, print_error
 from tideover.errors import TideoverError
 from tideover.service.windows.service import serve

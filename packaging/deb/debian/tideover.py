@@ -12,6 +12,6 @@ import sys
 
 site.main()
 
-from tideover.__main__ import main
+from tideover.cli import main
 
 sys.exit(main())
