@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from sampling import thinned
 from tideover import __version__
 from tideover.api import protocol
 from tideover.api.protocol import ApiServer, ask, read_status
@@ -148,7 +149,7 @@ def test_an_agent_whose_number_could_not_be_written_is_no_less_an_agent(place: P
 
 # --- answers that are none ------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize(("answer", "words"), [
+@pytest.mark.parametrize(("answer", "words"), thinned([
     ({"ok": True, "status": {"recover_pending": [], "hooks": []}}, "no status."),
     ({"ok": True, "status": STATUS | {"events": [1]}}, "no status.events[]"),
     ({"ok": True, "status": STATUS | {"hooks": [{"name": "x"}]}}, "no status.hooks[]."),
@@ -159,7 +160,7 @@ def test_an_agent_whose_number_could_not_be_written_is_no_less_an_agent(place: P
     ({"status": STATUS}, "does not identify"),
     ({"ok": True, "status": STATUS, "api": 0, "version": "0.0.9"}, f"version 0.0.9 and this command is version {__version__}"),
     ({"ok": True, "status": STATUS, "api": None, "version": 7}, "an earlier version"),
-])
+], 2))
 def test_an_answer_that_is_not_valid_is_refused(place: Place, capsys: Any, answer: dict[str, Any], words: str) -> None:
     lock = Lock(place.state)
     with place.answering(answer):

@@ -563,16 +563,47 @@ def test_a_claim_is_passed_on_when_the_event_names_another_machine_before_it_is_
 def test_an_acknowledgement_is_confirmed_only_by_own_slot_own_claim_and_everyones_consent():
     store, one, two = Documents(), sessions(ONE), sessions(TWO)
     limited = ready(slot=SlotWish.ENTER, sent=1)
-    assert "slot" in store.run(two.confirm(limited)).reason
+    refused = store.run(two.confirm(limited))
+    assert not refused.is_given and "slot" in refused.reason
     for each in (one, two):
         store.run(each.coordinate(limited, 1.0))
     assert store.run(two.confirm(limited)).is_given
-    assert "claim" in store.run(one.confirm(limited)).reason, "the other one completed the consent"
+    refused = store.run(one.confirm(limited))
+    assert not refused.is_given and "claim" in refused.reason, "the other one completed the consent"
     assert store.run(two.confirm(ready(slot=SlotWish.NONE, sent=1))).is_given, "a group without a limit"
     key = next(key for key in store.keys if "/events/" in key)
     known = decode_event(key, store.keys[key])
     store.keys[key] = encode(replace(known, members={**known.members, "vm-1": EventMember("not-ready", vm_id="guid-1")}))
-    assert "not every machine" in store.run(two.confirm(limited)).reason
+    refused = store.run(two.confirm(limited))
+    assert not refused.is_given and "not every machine" in refused.reason
+
+
+def test_one_holder_is_watched_at_a_time_and_the_next_one_when_it_has_shown_that_it_lives():
+    """So a silent one is found however many others hold a slot, and however many wait."""
+    clock_s, names = [1000.0], ("vm-1", "vm-2", "vm-3")
+    store = Documents()
+    holders = [sessions(FleetMember(name, f"guid-{name}", "boot-1", slots=3), lambda: clock_s[0]) for name in names]
+    waits = sessions(FleetMember("vm-4", "guid-4", "boot-1", slots=3), lambda: clock_s[0])
+    for holder, name in zip(holders, names, strict=True):
+        store.run(holder.coordinate(wish(f"of-{name}", names=(name,)), 1.0))
+    watched = []
+    for _ in range(24):
+        clock_s[0] += 15.0
+        for holder, name in zip(holders, names, strict=True):
+            store.run(holder.beat(MemberDocument(name, f"guid-{name}")))
+        store.run(waits.coordinate(wish("of-vm-4", names=("vm-4",)), 15.0))
+        watched.append(waits.memory.holder)
+    turns = [one for number, one in enumerate(watched) if number == 0 or one != watched[number - 1]]
+    assert len(turns) > 6 and set(turns[:3]) == {event_digest("azure", f"of-{name}") for name in names}
+    assert all(set(turns[first:first + 3]) == set(turns[:3]) for first in range(len(turns) - 2))
+
+
+def test_the_time_that_is_left_says_how_often_the_store_is_asked_for_a_slot():
+    one = life(Policy(hooks=(hook(),), fleet=FleetRules(slots=1)))
+    due_raw_s = one.state.cases["e1"].due_raw_s
+    assert due_raw_s is not None and one.wanted()["fleet:e1"].due_raw_s == due_raw_s
+    one.polled(started(event("e1")))
+    assert one.wanted()["fleet:e1"].due_raw_s is None, "it has begun"
 
 
 def test_a_slot_that_a_restored_store_shows_again_is_given_back_and_covers_no_other_event():
@@ -587,6 +618,15 @@ def test_a_slot_that_a_restored_store_shows_again_is_given_back_and_covers_no_ot
     assert [[*holder.members] for holder in decode_slots(key, store.keys[key]).holders] == [["vm-2"]]
     store.run(two.coordinate(wish("e2", SlotWish.LEAVE, ("vm-2",)), 1.0))
     assert store.run(one.coordinate(now, 1.0, known)).slot is SlotState.GRANTED
+
+
+def test_a_machine_of_another_group_than_before_gives_back_what_it_had_there_before_its_entry_says_so():
+    store, before, now = Documents(), sessions(ONE), sessions(replace(ONE, group="other"))
+    store.run(before.coordinate(wish(), 1.0))
+    store.run(sessions(TWO).coordinate(wish("e2", SlotWish.AWAY, ("vm-2",)), 1.0))
+    store.run(before.beat(MemberDocument("VM-1", "guid-1")))
+    store.run(now.beat(MemberDocument("VM-1", "guid-1", group="other")))
+    assert [[*one.members] for one in decode_slots("k", store.keys[slots_key("default")]).holders] == [["vm-2"]]
 
 
 def test_a_machine_leaves_all_events_in_which_a_restored_store_shows_it_and_no_other_machine():

@@ -10,6 +10,7 @@ import gc
 import json
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,26 @@ def serve() -> None:
     gc.freeze()
     for line in sys.stdin:
         asked = json.loads(line)
+        if "socket" in asked:
+            if os.fork() == 0:
+                take_over_from(asked["socket"])
+                serve()
+                os._exit(0)
+            continue
         pid = os.fork()
         if pid == 0:
             become_agent(asked)
         print(json.dumps({"pid": pid}), flush=True)
         tell_of(pid)
+
+
+def take_over_from(path: str) -> None:
+    """A second process like this one, with what is loaded: it is asked by a socket instead of standard input."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(path)
+        os.dup2(connection.fileno(), 0)
+        os.dup2(connection.fileno(), 1)
+    sys.stdin, sys.stdout = os.fdopen(0, closefd=False), os.fdopen(1, "w", closefd=False)
 
 
 def tell_of(pid: int) -> None:

@@ -17,6 +17,7 @@ from faults.played_time import PlayedTime, real_s
 from tideover import effects as fx, observations as ob
 from tideover.daemon import main, startup
 from tideover.daemon.agent import Agent
+from tideover.fleet.etcd import EtcdStore
 from tideover.hooks import runner
 from tideover.hooks.orphans import RunFiles
 from tideover.hooks.state_directory import StateDirectories
@@ -43,6 +44,8 @@ def _put_right(points: Points) -> None:
     points.time.set_wall(0.0)
     points.remark([f"-- right {real_s():.6f}"])
 
+
+STORE_REQUESTS = {"/v3/kv/txn": "store write", "/v3/kv/range": "", "/v3/maintenance/status": ""}
 
 DAY_S = 86_400.0
 BEFALLS: dict[str, Callable[[Points], None]] = {
@@ -202,15 +205,15 @@ def wire(points: Points) -> None:
         POINTS.passing(f"hook {order.trace.title}: runs, no trace yet")
         return process
 
-    def putrequest_and_note(self: Any, method: str, *rest: Any, **more: Any) -> None:
-        self.of_method = method
-        putrequest(self, method, *rest, **more)
+    def putrequest_and_note(self: Any, method: str, url: str, *rest: Any, **more: Any) -> None:
+        self.of_what = "" if method != "POST" else STORE_REQUESTS.get(url, "POST")
+        putrequest(self, method, url, *rest, **more)
 
     def answer_and_pass(self: Any) -> Any:
-        if self.of_method == "POST":
-            POINTS.passing("POST: sent, no answer yet")
+        if self.of_what:
+            POINTS.passing(f"{self.of_what}: sent, no answer yet")
         response = getresponse(self)
-        if self.of_method == "POST":
+        if self.of_what == "POST":
             POINTS.passing("POST: answered, nobody told")
         return response
 
@@ -220,6 +223,21 @@ def wire(points: Points) -> None:
     _after(RunFiles, "write", lambda trace: f"trace {trace.of.title}: written")
     _after(RunFiles, "erase", lambda of: f"trace {of.title}: erased")
     _after(StateDirectories, "discard", lambda name: f"state directory of {name}: retired")
+    for name in ("put", "delete"):
+        _around_write(name)
+
+
+def _around_write(name: str) -> None:
+    """Each request that changes the fleet's store."""
+    do = getattr(EtcdStore, name)
+
+    def pass_and_do(self: Any, key: str, *rest: Any) -> Any:
+        POINTS.passing(f"store {name} {key}: not yet")
+        done = do(self, key, *rest)
+        POINTS.passing(f"store {name} {key}: done")
+        return done
+
+    setattr(EtcdStore, name, pass_and_do)
 
 
 def _after(owner: type, name: str, words: Callable[[Any], str]) -> None:

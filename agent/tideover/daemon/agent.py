@@ -338,6 +338,12 @@ class Agent:
             "fleet": self._fleet_status(),
         }
 
+    @property
+    def reaches_store(self) -> bool:
+        """Whether there is a fleet, and its store answered last time."""
+        status = self.fleet.status if self.fleet is not None else None
+        return status is not None and status.last_good is not None and status.failing_since is None
+
     def _fleet_status(self) -> StoreStatusDocument | None:
         settings = self.settings.fleet
         if self.fleet is None:

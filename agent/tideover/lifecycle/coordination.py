@@ -155,7 +155,7 @@ SLOT_ENTRIES = {
 }
 
 
-LOST = "the store shows the grant no more: another machine took it over, or the store was emptied or restored"
+LOST = "the store no longer shows the grant: another machine took it over, or the store was emptied or restored"
 
 
 def _slot_news(before: SlotState, now: SlotState) -> Iterator[tuple[EntryKind, str]]:

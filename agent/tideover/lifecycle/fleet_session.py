@@ -298,7 +298,8 @@ class FleetSessions:
     def beat(self, entry: MemberDocument, pauses: int = 0) -> Generator[Operation, StoredValue | bool | None, None]:
         """Given this machine's entry and how many of its pauses were detected so far, write it; its `beat` follows from
         the one that is there. After a silence the slots are written first, unchanged: a takeover of this machine's slot
-        that was decided in that silence, and whose request is still under way, then comes too late."""
+        that was decided in that silence, and whose request is still under way, then comes too late. What it had in
+        another group is given back first: after that nothing says which one it was."""
         began, key = (self._raw_s(), pauses), member_key(entry.name, entry.vm_id)
         last = self.memory.beaten
         was_silent = last is None or last[1] != pauses or began[0] - last[0] >= RETURNS_AFTER_S
@@ -309,6 +310,9 @@ class FleetSessions:
             known = decode_member(key, read.value) if read.value is not None else None
             newer = replace(entry, beat=known.beat + 1, extra=known.extra) if known is not None else entry
             self.memory.named.update(known.events if known is not None else ())
+            if known is not None and slots_key(known.group) != slots_key(self.me.group):
+                yield from self._change(slots_key(known.group), decode_slots,
+                                        lambda slots: give_back_past(slots, self.me, frozenset()))
             if (yield from self._write(key, newer, read)):
                 self.memory.beaten = began
                 return
