@@ -120,6 +120,10 @@ min_pause = "1.5s"
 user = 'DOMAIN\\it''s'
 environment = { A = "1 = '2'\\n", B_2 = "" }
 [hook.-]
+[notify]
+command = ["/opt/tell us", 'say "it"']
+[applications]
+listeners = ["nobody", "media"]
 [clock]
 servers = ["a", "[::1]:5", "1.2.3.4:99"]
 tolerance = "0.25ms"
