@@ -280,6 +280,8 @@ class InvalidValue(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ValueType:
+    """What a key takes: how it is read, written and described."""
+
     expected: str                          # completes "expected …"
     read: Callable[[object], object]
     write: Callable[[Any], str]
