@@ -7,7 +7,6 @@ of errors are those of etcd 3.4.23 and 3.5.1. Documentation: etcd.io, "gRPC gate
 from __future__ import annotations
 
 import json
-import os
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -28,6 +27,7 @@ from tideover.fleet.store import (
     StoreSettings,
     StoreTrouble,
     check_rights,
+    new_tls,
 )
 from tideover.http_client import (
     BODY_TOO_LARGE,
@@ -35,7 +35,7 @@ from tideover.http_client import (
     HttpClient,
     HttpResponse,
     RequestFailed,
-    make_tls_context,
+    TlsLayer,
 )
 from tideover.stores import read_store
 from tideover.system.clocks import read_raw_s
@@ -68,43 +68,21 @@ REACH_HINT = "check that its servers run, and that no firewall is between"
 def open_store(settings: StoreSettings) -> EtcdStore:
     """Given [fleet] with an etcd, return it. Raise StoreFailed if a certificate or key cannot be used."""
     place = read_store(settings.store or "")
-    tls = _TlsFiles(settings) if place.kind.scheme == "etcds" else None
+    tls = _tls(settings)
     scheme = "http" if tls is None else "https"
     return EtcdStore([f"{scheme}://{host}" for host in place.hosts], settings.prefix, user=settings.user,
                      password_file=settings.password_file, tls=tls)
 
 
-class _TlsFiles:
-    """The PEM files of [fleet], which their owner may replace at any time, and what was made of them."""
-
-    def __init__(self, settings: StoreSettings) -> None:
-        """Raise StoreFailed if one cannot be used."""
-        self._ca_file, self._cert_file, self._key_file = settings.ca_file, settings.cert_file, settings.key_file
-        self._files = [file for file in (self._ca_file, self._cert_file, self._key_file) if file]
-        try:
-            self._seen = self._look()
-            self.context = make_tls_context(self._ca_file, self._cert_file, self._key_file)
-        except OSError as error:
-            raise StoreFailed(StoreTrouble.DENIED, f"cannot use the certificates for etcd ({', '.join(self._files)}): "
-                              f"{(error.strerror or str(error)).lower()}",
-                              "check fleet.ca_file, fleet.cert_file and fleet.key_file: PEM files, the key without a "
-                              "passphrase") from error
-
-    def read_again(self) -> None:
-        """What has been replaced counts for the next connection; what cannot be used yet, as half of a pair, waits."""
-        with suppress(OSError):
-            seen = self._look()
-            if seen == self._seen:
-                return
-            if self._ca_file is not None:
-                self.context.load_verify_locations(self._ca_file)
-            if self._cert_file is not None:
-                self.context.load_cert_chain(self._cert_file, self._key_file, password="")
-            self._seen = seen
-
-    def _look(self) -> list[tuple[int, int, int]]:
-        found = map(os.stat, self._files)
-        return [(one.st_mtime_ns, one.st_size, one.st_ino) for one in found]
+def _tls(settings: StoreSettings) -> TlsLayer | None:
+    try:
+        return new_tls(settings)
+    except OSError as error:
+        files = [file for file in (settings.ca_file, settings.cert_file, settings.key_file) if file]
+        raise StoreFailed(StoreTrouble.DENIED, f"cannot use the certificates for etcd ({', '.join(files)}): "
+                          f"{(error.strerror or str(error)).lower()}",
+                          "check fleet.ca_file, fleet.cert_file and fleet.key_file: PEM files, the key without a "
+                          "passphrase") from error
 
 
 @dataclass(slots=True)
@@ -146,10 +124,9 @@ class EtcdStore:
     """An etcd at `urls`, asked in turn: the one that answered last is asked first."""
 
     def __init__(self, urls: Sequence[str], prefix: str, *, user: str | None = None, password_file: str | None = None,
-                 tls: _TlsFiles | None = None, read_raw_s: Callable[[], float] = read_raw_s) -> None:
+                 tls: TlsLayer | None = None, read_raw_s: Callable[[], float] = read_raw_s) -> None:
         headers = {"User-Agent": f"tideover/{__version__}", **JSON_CONTENT}
-        self._tls, context = tls, tls.context if tls is not None else None
-        self._servers = [_EtcdServer(url, HttpClient(headers, read_raw_s, tls=context, longest_idle_s=LONGEST_IDLE_S))
+        self._servers = [_EtcdServer(url, HttpClient(headers, read_raw_s, tls=tls, longest_idle_s=LONGEST_IDLE_S))
                          for url in urls]
         self._prefix, self._user, self._password_file = prefix, user, password_file
         self._read_raw_s = read_raw_s
@@ -323,8 +300,6 @@ class EtcdStore:
         except RequestFailed as error:
             if path == RANGE and str(error) == BODY_TOO_LARGE:
                 raise AnswerTooLarge from error
-            if self._tls is not None:
-                self._tls.read_again()
             trouble = StoreTrouble.DENIED if error.is_tls else StoreTrouble.UNAVAILABLE
             hint = TLS_HINT if error.is_tls else TLS_REACH_HINT if server.url.startswith("https") else REACH_HINT
             raise _ServerFailed(trouble, str(error), hint, is_unknown=error.may_be_received) from error
