@@ -21,10 +21,8 @@ from faults.promises import is_prepared, lost, of_machine
 from faults.trials import Stage, Starter
 from real_etcd import RealEtcd
 from tideover.fleet_documents import EventDocument, SlotsDocument, decode_event, decode_slots, slots_key
-from tideover.journal import Journal, JournalUnreadable
 from tideover.lifecycle.fleet_rules import not_ready
 from tideover.model import NOT_READY
-from tideover.record import records_of
 
 SHARED, OWN = "E1", "E2"
 SLOW = "unless_orphaned 0.4"
@@ -118,9 +116,8 @@ class FleetStage:
         self.first.announce(event_id, resources=names, not_before_in_s=NOTICE_S)
 
     def has(self, place: int, words: str) -> None:
-        """Wait until the agent of that machine has written this; where it died in that transaction, the journal knows."""
-        machine = self.machines[place]
-        machine.until(lambda: machine.has_committed(words) or (machine.deaths and _stands_in_journal(machine, words)))
+        """Wait until the agent of that machine has written this."""
+        self.machines[place].until(lambda: self.machines[place].has_committed(words))
 
     def ends(self, event_id: str, *places: int) -> None:
         """It starts, because it is acknowledged; then the platform removes it."""
@@ -134,15 +131,6 @@ class FleetStage:
         held = self.history.now()
         slots = held.get(slots_key("default"))
         return not any("/events/" in key for key in held) and (slots is None or not decode_slots("", slots).holders)
-
-
-def _stands_in_journal(machine: Stage, words: str) -> bool:
-    event_id, _, what = words.partition(" ")
-    with contextlib.suppress(JournalUnreadable), contextlib.closing(
-            Journal.reading(machine.home / "state" / "journal.db")) as journal:
-        return any(row["what"] == what for record in records_of(journal.rows()) if record.event_id == event_id
-                   for row in record.as_json()["timeline"])
-    return False
 
 
 def _shared_first(here: FleetStage) -> None:
