@@ -1,10 +1,10 @@
 """TLS of the HTTP client: certificates, handshake, reasons in words. Imported where an address is https:// only."""
 from __future__ import annotations
 
-import os
 import socket
 import ssl
 from contextlib import suppress
+from pathlib import Path
 
 from tideover.http_client import LimitedStream
 
@@ -59,5 +59,5 @@ class Tls:
             self._seen = seen
 
     def _look(self) -> list[tuple[int, int, int]]:
-        found = [os.stat(file) for file in (self._ca_file, self._cert_file, self._key_file) if file is not None]
+        found = [Path(file).stat() for file in (self._ca_file, self._cert_file, self._key_file) if file is not None]
         return [(one.st_mtime_ns, one.st_size, one.st_ino) for one in found]
