@@ -625,9 +625,11 @@ class Walk:
     def look_at_slots(self, member: Member, old: SlotsDocument, new: SlotsDocument) -> None:
         for holder in new.holders:
             known = old.holder(holder.event)
-            if known is not None and known.granted != holder.granted:
+            if known is not None and known.granted != holder.granted and not known.waits:
                 raise Broken("J2: a grant was changed")
-            if holder.granted and known is None:
+            if known is not None and holder.waits and not known.waits:
+                raise Broken("J2: a grant that was lost is waited for")
+            if holder.granted and (known is None or not known.granted):
                 others = used(one for one in new.holders if one.event != holder.event)
                 if others >= self.slots and used(new.holders) > others:
                     raise Broken(f"J2: {member.name} was granted a slot beside {others} others")

@@ -292,6 +292,21 @@ def test_an_event_that_is_held_while_the_store_cannot_be_used_says_so():
     assert phase(one) is Phase.HELD and one.entries[-1].note == "the fleet's store cannot be used"
 
 
+def test_who_was_entered_without_a_slot_for_none_was_free_has_the_next_one_and_who_lost_one_has_none():
+    slots, _ = take_slot(SlotsDocument(), ONE, wish())
+    slots, state = take_slot(slots, TWO, wish("e2", SlotWish.ENTER, ("vm-2",)))
+    assert state is SlotState.NOT_GRANTED
+    later = wish("e2", SlotWish.ENTER, ("vm-2",), had_slot=True)
+    assert take_slot(slots, TWO, later) == (slots, SlotState.NOT_GRANTED)
+    free = give_back(slots, ONE, event_digest("azure", "e1"))
+    assert take_slot(free, TWO, wish("e2", SlotWish.AWAY, ("vm-2",), had_slot=True))[1] is SlotState.NOT_GRANTED
+    after, state = take_slot(free, TWO, later)
+    assert state is SlotState.GRANTED and after.holders[0].granted
+    assert take_slot(after, ONE, wish())[1] is SlotState.WAITING
+    lost, _ = take_slot(SlotsDocument(), TWO, later)
+    assert take_slot(lost, TWO, later) == (lost, SlotState.NOT_GRANTED)
+
+
 @pytest.mark.parametrize("notice_s", [None, 18.0])
 def test_with_short_notice_hooks_start_at_once_and_the_slot_is_asked_for_beside_them(notice_s):
     one = life(thing=event("e1", notice_s=notice_s))
