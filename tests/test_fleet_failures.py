@@ -422,3 +422,49 @@ def test_a_full_database_is_told_with_the_cure_and_slots_are_given_back_after_it
     second.until(lambda: full.acknowledgements(waits) == ["vm-2"], PATIENCE_S)
     closes(full, waits, second)
     first.until(lambda: is_clean(full))
+
+
+# --- configurations
+
+def test_where_the_store_is_down_and_a_slot_is_waived_only_a_single_event_is_acknowledged(tmp_path: Path) -> None:
+    with fleet(tmp_path, members=3) as here:
+        here.configure('slots = 1\non_unreachable = "proceed"', QUICK)
+        here.start()
+        for member in here.cluster.members:
+            member.kill()
+        own, both = here.freeze("vm-3", notice_s=20.0), here.freeze("vm-1", "vm-2", notice_s=20.0)
+        first, second, third = here.machines
+        third.until(lambda: here.acknowledgements(own) == ["vm-3"], PATIENCE_S)
+        for machine in (first, second):
+            reaches(machine, "held", "waiting-for-peers")
+            assert machine.begun() == ["drain prepare"]
+        here.metadata.start_event(both)
+        assert here.acknowledgements(both) == []
+        closes(here, both, first, second)
+        closes(here, own, third)
+        for member in here.cluster.members:
+            member.start()
+        first.until(lambda: is_clean(here), PATIENCE_S)
+
+
+def test_members_that_disagree_on_slots_obey_their_own_and_status_and_doctor_name_them(tmp_path: Path) -> None:
+    """Two for vm-1 and one for vm-2: what vm-1 has leaves none for vm-2, and vm-1 enters beside vm-2."""
+    with fleet(tmp_path, machines=2, members=3) as here:
+        here.configure("slots = 1")
+        first, second = here.machines
+        first.configure(f'[fleet]\nstore = "{here.cluster.setting}"\nslots = 2\n')
+        here.start()
+        first.until(lambda: len(here.cluster.store().list("v1/members/")) == 2)
+        for command in (("fleet", "status"), ("doctor",)):
+            told = " ".join(first.command(*command).stdout.split())
+            assert "disagree on fleet.slots: vm-2 has 1; vm-1 has 2" in told, told
+        held = here.freeze("vm-2")
+        reaches(second, "acknowledged", "started")
+        beside = here.freeze("vm-1")
+        reaches(first, "acknowledged", "started")
+        closes(here, held, second)
+        again = here.freeze("vm-2")
+        reaches(second, "waiting-for-slot")
+        closes(here, beside, first)
+        reaches(second, "acknowledged", "started")
+        closes(here, again, second)

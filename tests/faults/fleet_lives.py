@@ -91,18 +91,21 @@ class StoreHistory:
 
 
 class FleetStage:
-    """Three stages that share a platform and a store; the first one's agent is the one that dies."""
+    """Three stages that share a platform and a store; the first one's agent is the one that dies. `walls`: by how many
+    seconds each machine's wall clock is wrong."""
 
-    def __init__(self, etcd: RealEtcd, starters: Sequence[Starter], stack: ExitStack, hooks: Sequence[str], at: str) -> None:
+    def __init__(self, etcd: RealEtcd, starters: Sequence[Starter], stack: ExitStack, hooks: Sequence[str], at: str = "", *,
+                 walls: Sequence[float] = (0.0, 0.0, 0.0), deadline: str = "20s") -> None:
         prefix = f"fleet-{next(PREFIXES)}"
         more = FLEET.format(store=etcd.setting, prefix=prefix)
         self.history = StoreHistory(etcd.urls[0], prefix)
         stack.callback(self.history.close)
-        first = Stage(starters[0], at=at, befall="death" if at else "", more=more)
-        others = [Stage(starter, more=more, metadata=first.metadata.beside(f"vm-{number}"))
+        first = Stage(starters[0], at=at, befall="death" if at else "", more=more, deadline=deadline)
+        others = [Stage(starter, more=more, deadline=deadline, metadata=first.metadata.beside(f"vm-{number}"))
                   for number, starter in enumerate(starters[1:], 2)]
         self.first, self.machines = first, [first, *others]
-        for machine, hook in zip(self.machines, hooks, strict=True):
+        for machine, hook, wall_s in zip(self.machines, hooks, walls, strict=True):
+            machine.time.set_wall(wall_s)
             machine.hook("10-app", hook)
             machine.hook("30-other")
         for machine in self.machines:
@@ -175,9 +178,14 @@ def check(here: FleetStage) -> None:
     """Given the stage of a life that is over, raise if a promise was broken."""
     broken = [f"{name}: {one}" for name, machine in zip(("vm-1", "vm-2", "vm-3"), here.machines, strict=True)
               for one in of_machine(_life_of(machine), machine)]
-    broken += [*_posts(here), *_documents(here), *_away(here)]
+    broken += of_fleet(here)
     if broken:
         raise AssertionError("; ".join(broken) + "\n" + "\n".join(machine.story() for machine in here.machines))
+
+
+def of_fleet(here: FleetStage) -> list[str]:
+    """What was broken of that which the machines keep together."""
+    return [*_posts(here), *_documents(here), *_away(here)]
 
 
 def _life_of(machine: Stage) -> Life:
