@@ -474,10 +474,14 @@ class Walk:
         if member.running is not None or self.now_s - member.beat_s < BEAT_S:
             return False
         member.beat_s, member.beats = self.now_s, member.beats + 1
-        entry = MemberDocument(member.name, member.vm_id, member.boot_id, member.group, self.slots)
+        wanted = self.wanted(member)
+        named = tuple(event_digest(one.source, one.event_id) for one in wanted.coordinates if not one.leaves)
+        entry = MemberDocument(member.name, member.vm_id, member.boot_id, member.group, self.slots, events=named)
         member.running, member.running_for, member.result = self.sessions(member).beat(entry), entry, None  # type: ignore[assignment]
         while member.running is not None:
             self.operate(member)
+        if self.chance.random() < 0.3:
+            member.running, member.result = self.sessions(member).leave_past(wanted.digests), None
         return True
 
     # --- the platform

@@ -349,6 +349,37 @@ def test_tls_with_an_authority_of_ones_own_and_a_clients_certificate(tmp_path: P
         assert by_name.get("v1/a") is None
 
 
+def test_certificates_that_are_replaced_count_without_a_restart_of_the_agent(tmp_path: Path) -> None:
+    """The server's, by another authority, and the client's; the pair is half replaced for a while."""
+    need("openssl", hint="apt-get install openssl")
+    from hooks.worlds.authority import Authority
+    used, old, new = tmp_path / "used", Authority(tmp_path / "old"), Authority(tmp_path / "new")
+    used.mkdir()
+    for authority in (old, new):
+        authority.signs("server", "IP:127.0.0.1")
+        authority.signs("client", "DNS:member")
+
+    def place(authority: Authority, *names: str) -> None:
+        for name in names:
+            shutil.copy(authority.file(name), used / name)
+
+    server, client = ("server.crt", "server.key", "ours.crt"), ("client.crt", "client.key")
+    place(old, *server, *client)
+    flags = ["--cert-file", str(used / "server.crt"), "--key-file", str(used / "server.key"), "--client-cert-auth",
+             "--trusted-ca-file", str(used / "ours.crt")]
+    with RealEtcd(tmp_path / "etcd", flags=flags, scheme="https") as secure:
+        store = open_store(FleetKeys(secure.setting, ca_file=str(used / "ours.crt"), cert_file=str(used / "client.crt"),
+                                     key_file=str(used / "client.key")))
+        until_it_works(lambda: store.put("v1/a", b"x", None))
+        secure.members[0].kill()
+        place(new, *server, "client.crt")
+        secure.members[0].start()
+        time.sleep(2.0)
+        assert failure(lambda: store.get("v1/a"))
+        place(new, "client.key")
+        until_it_works(lambda: store.get("v1/a"))
+
+
 def test_a_name_service_that_does_not_answer_holds_nothing_up(one: RealEtcd, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two servers the first has a name; the second answers meanwhile."""
     asked, answer, resolve = threading.Event(), threading.Event(), socket.getaddrinfo

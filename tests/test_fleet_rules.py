@@ -460,6 +460,20 @@ def test_an_acknowledgement_is_not_repeated_where_events_are_only_observed_by_no
     assert phase(one.after(3).polled(SHARED)) is Phase.HELD
 
 
+def test_an_event_that_names_this_machine_no_more_or_alone_is_left_in_the_store_too():
+    """Its slot would stay for an hour: a machine that writes is not silent."""
+    policy = Policy(hooks=(hook(),), fleet=FleetRules(slots=1))
+    for names in (("vm-2",), ("vm-1",)):
+        one = seen(life(policy, SHARED), SlotState.GRANTED, says="not-ready").settle()
+        one.polled(event("e1", resources=names))
+        assert ("it names this machine no more" in [entry.note for entry in one.entries]) is (names == ("vm-2",))
+        one.polled().settle()
+        left = one.wanted()["fleet:e1"]
+        assert (left.slot, left.is_shared, left.leaves) == (SlotWish.LEAVE, True, True), names
+    others = life(policy, event("e1", resources=("vm-2",))).polled()
+    assert "fleet:e1" not in others.wanted()
+
+
 def test_without_a_store_any_more_what_waited_for_it_goes_on():
     one = life()
     one.policy = Policy(hooks=(hook(),))
