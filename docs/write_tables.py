@@ -85,13 +85,15 @@ FLOORS = (      # of docs/architecture.md: packages and modules, in the order in
         "engine.py", "sources", "hooks", "applications", "pause", "clock", "fleet", "journal", "api", "metrics",
         "simulator", "logs.py", "config_file.py", "sd_notify.py")),
     ("What several of them need of the system", (
-        "http_client.py", "http_server.py", "threads.py", "system", "winapi", "client.py", "client_windows.py")),
+        "http_client.py", "http_tls.py", "http_server.py", "lean_imports.py", "threads.py",
+        "system", "winapi", "client.py", "client_windows.py")),
     ("Decision, documents and values: no I/O", (
         "lifecycle", "timekeeping", "settings", "html", "status.py", "record.py", "documents.py", "findings.py",
         "fleet_documents.py", "fleet_status.py", "policy.py", "effects.py", "observations.py", "model.py",
         "platforms.py", "stores.py", "service_manager.py", "errors.py", "humanize.py", "text_safety.py",
         "__init__.py")),
 )
+DOCSTRING = re.compile(r'(?:#.*\n|\s)*(r?""".*?""")', re.DOTALL)
 PURE = re.compile(r"(?<=\.) Pure\b[^.]*\.$|(?<=\.) Values only\.$")
 
 
@@ -112,11 +114,11 @@ def modules() -> Iterator[str]:
 
 def _module_rows(file: Path) -> Iterator[str]:
     name, text = file.relative_to(PACKAGE).as_posix(), file.read_text(encoding="utf-8")
-    tree = ast.parse(text)
-    first = " ".join((ast.get_docstring(tree) or "").partition("\n\n")[0].split())
+    docstring = DOCSTRING.match(text)
+    first = " ".join((ast.literal_eval(docstring[1]) if docstring else "").partition("\n\n")[0].split())
     about = _cell(PURE.sub("", first))
     if file.name == "__init__.py" and file.parent != PACKAGE:
-        has_code = any(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in tree.body)
+        has_code = any(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in ast.parse(text).body)
         yield f"| **`{name if has_code else name.removesuffix('__init__.py')}`** | **{about}** |"
     else:
         yield f"| `{name}` | {about} |"

@@ -28,6 +28,10 @@ FAULTS = HERE / "faults"
 ELSEWHERE = "flink"
 """Not for CI: Flink comes as 329 MB of Java that Debian does not have."""
 
+STARTS_HOOKS = ("test_hooks_", "test_cli_hooks", "test_removal", "test_threads", "test_api")
+"""First, while there is little memory: a hook's supervisor is forked, and the kernel copies the tables of all of it (20 ms
+instead of 5)."""
+
 REQUIRED = os.environ.get("TIDEOVER_PROOFS") == "required"
 FAST = "not slow"
 MEMORY = "/dev/shm"
@@ -90,7 +94,7 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if LIBRARY in item.path.parents or FAULTS in item.path.parents:
             item.add_marker(pytest.mark.slow)
-    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+    items.sort(key=lambda item: (item.get_closest_marker("slow") is not None, not item.path.name.startswith(STARTS_HOOKS)))
     turn = sampling.asked_turn()
     if turn is not None:
         chosen = dict(zip(items, sampling.runs_in(turn, [item.nodeid for item in items]), strict=True))

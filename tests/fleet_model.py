@@ -7,10 +7,11 @@ a freeze, an outage. The model looks at every write and every acknowledgement an
 """
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from lives import BEGIN, GOOD, RAW_S, at, event, hook, report
 from tideover import effects as fx, observations as ob
@@ -28,17 +29,20 @@ from tideover.lifecycle.fleet_rules import FleetMember, used
 from tideover.lifecycle.fleet_session import (
     BackOff,
     Confirmation,
-    FleetMemory,
     FleetSessions,
     ReadKey,
     StoredValue,
     TooManyConflicts,
     WriteKey,
 )
+from tideover.lifecycle.state import HookState
 from tideover.model import Cause, Document, Event, HookPhase, Moment, Pause
 from tideover.observations import AckOutcome, FleetView, SlotState
 from tideover.policy import FleetRules, Policy
 
+Picked = TypeVar("Picked")
+
+ABSENT = StoredValue(None, None)
 TAKEOVER_S = 60.0
 BEAT_S = 15.0
 FRESH_S = 1.0
@@ -52,24 +56,25 @@ class Broken(AssertionError):
 class ModelStore:
     """Keys with revisions; conditional writes only."""
 
-    keys: dict[str, tuple[bytes, int]] = field(default_factory=dict)
+    keys: dict[str, StoredValue] = field(default_factory=dict)
     revision: int = 0
     is_down: bool = False
     late: list[tuple[str, WriteKey]] = field(default_factory=list)      # whose, of requests that were given up
 
+    def revision_of(self, key: str) -> str | None:
+        return self.keys.get(key, ABSENT).revision
+
     def read(self, key: str) -> StoredValue:
-        known = self.keys.get(key)
-        return StoredValue(None, None) if known is None else StoredValue(known[0], str(known[1]))
+        return self.keys.get(key, ABSENT)
 
     def write(self, wish: WriteKey) -> bool:
-        known = self.keys.get(wish.key)
-        if (None if known is None else str(known[1])) != wish.revision:
+        if self.revision_of(wish.key) != wish.revision:
             return False
         self.revision += 1
         if wish.value is None:
             del self.keys[wish.key]
         else:
-            self.keys[wish.key] = wish.value, self.revision
+            self.keys[wish.key] = StoredValue(wish.value, str(self.revision))
         return True
 
 
@@ -82,9 +87,21 @@ class Announced:
     phase: str = "scheduled"            # started, removed
     posts: list[tuple[int, int, AckOutcome]] = field(default_factory=list)      # who, with which claim, what it learnt
 
-    @property
-    def digest(self) -> str:
-        return event_digest(self.event.source, self.event.id)
+    def __post_init__(self) -> None:
+        self.digest, self.started = event_digest(self.event.source, self.event.id), replace(self.event, started=True)
+
+
+class Wanted:
+    """The effects of one state, by their kinds. Of the timers those that move something when they fire."""
+
+    def __init__(self, effects: tuple[fx.Effect, ...] = ()) -> None:
+        self.acknowledgements = [one for one in effects if isinstance(one, fx.Acknowledge)]
+        self.coordinates = [one for one in effects if isinstance(one, Coordinate)]
+        self.runs = [one for one in effects if isinstance(one, fx.RunHook)]
+        self.checks = [one for one in effects if isinstance(one, fx.CheckClock)]
+        self.wakes = [one for one in effects if isinstance(one, fx.WakeAt) and not one.key.startswith("near:")]
+        self.digests = frozenset(event_digest(one.source, one.event_id) for one in self.coordinates)
+        self.first_raw_s = min((one.at_raw_s for one in self.wakes), default=math.inf)
 
 
 @dataclass
@@ -98,7 +115,7 @@ class Member:
     is_up: bool = True                  # the agent
     frozen_until_s: float = 0.0         # the machine
     is_cut_off: bool = False            # from the store
-    memory: FleetMemory = field(default_factory=FleetMemory)
+    sessions: FleetSessions | None = None
     running: Generator[Any, Any, Any] | None = None
     running_for: Coordinate | fx.Acknowledge | None = None
     result: Any = None
@@ -114,18 +131,18 @@ class Member:
     told_late: set[str] = field(default_factory=set)
     recovered_s: dict[str, float] = field(default_factory=dict)     # event -> since when it is being recovered early
     prepared_s: float = 0.0
+    polled: tuple[State | None, tuple[Event, ...]] = (None, ())     # after the newest document, and what that was
+    settled: dict[str, tuple[Coordinate, FleetView, tuple[tuple[str, str | None], ...]]] = field(default_factory=dict)
+    seen: list[tuple[str, str | None]] = field(default_factory=list)        # keys and revisions read by the session under way
+    wanted: Wanted = field(default_factory=Wanted)
+    wanted_of: State | None = None
 
-    @property
-    def name(self) -> str:
-        return f"vm-{self.place + 1}"
+    def __post_init__(self) -> None:
+        self.name, self.vm_id = f"vm-{self.place + 1}", f"guid-{self.place}"
 
     @property
     def boot_id(self) -> str:
         return f"boot-{self.place}-{self.boot}"
-
-    @property
-    def vm_id(self) -> str:
-        return f"guid-{self.place}"
 
     def is_in_boot(self, event_id: str) -> bool:
         """Whether its agent, in the present boot, knows that it was prepared in it."""
@@ -137,14 +154,15 @@ class Walk:
 
     def __init__(self, seed: int, change: Callable[[Walk], None] | None = None) -> None:
         self.chance = random.Random(seed)
-        self.seed, self.now_s, self.log = seed, 0.0, list[str]()
+        self.now_s, self.moment_now = 0.0, at(0.0)
         self.store = ModelStore()
-        self.slots = self.chance.choice((1, 1, 2))
+        self.slots = self.pick((1, 1, 2))
         groups = ("a", "a", "a", "b") if self.chance.random() < 0.25 else ("a",) * 4
-        self.members = [Member(place, groups[place]) for place in range(self.chance.choice((3, 3, 4)))]
+        self.members = [Member(place, groups[place]) for place in range(self.pick((3, 3, 4)))]
         self.policy = Policy(hooks=(hook("drain", 10, timeout_s=10.0),),
                              fleet=FleetRules(self.slots, waives_slot=self.chance.random() < 0.15))
         self.events: list[Announced] = []
+        self.revival = self.pick((0.2, 0.2, 0.02))      # how soon agents that have ended start again
         self.writes = self.takeovers = self.posts = 0
         self.looks_at_writes = True
         self.is_hostile = False                 # freezes claimants, and lets the others recover by hand meanwhile
@@ -156,12 +174,19 @@ class Walk:
 
     # --- the agent's side
 
+    def pick(self, among: Sequence[Picked]) -> Picked:
+        return among[int(self.chance.random() * len(among))]
+
     def moment(self) -> Moment:
-        return at(self.now_s)
+        if self.moment_now.raw_s != RAW_S + self.now_s:
+            self.moment_now = at(self.now_s)
+        return self.moment_now
 
     def sessions(self, member: Member) -> FleetSessions:
-        me = FleetMember(member.name, member.vm_id, member.boot_id, member.group, self.slots)
-        return FleetSessions(me, TAKEOVER_S, self.new_write, lambda: RAW_S + self.now_s, member.memory)
+        if member.sessions is None:         # of this process
+            me = FleetMember(member.name, member.vm_id, member.boot_id, member.group, self.slots)
+            member.sessions = FleetSessions(me, TAKEOVER_S, self.new_write, lambda: RAW_S + self.now_s)
+        return member.sessions
 
     def new_write(self) -> str:
         self.writes += 1
@@ -181,104 +206,137 @@ class Walk:
             elif case.phase in (Phase.PREPARING, Phase.WAITING_FOR_PEERS) and case.id in member.recovered_s:
                 del member.recovered_s[case.id]
 
-    def wanted(self, member: Member) -> dict[type[Any], list[Any]]:
-        kinds: dict[type[Any], list[Any]] = {}
-        for effect in desired_effects(member.state, self.moment()):
-            kinds.setdefault(type(effect), []).append(effect)
-        return kinds
+    def wanted(self, member: Member) -> Wanted:
+        """What its state asks for. The moment plays a part only in timers that are left out here."""
+        if member.wanted_of is not member.state:
+            member.wanted_of, member.wanted = member.state, Wanted(desired_effects(member.state, self.moment()))
+        return member.wanted
 
     # --- the moves
 
-    def run(self, moves: int = 130) -> None:
-        for number in range(self.chance.choice((1, 2, 2, 3))):
+    def run(self, moves: int = 90) -> None:
+        for number in range(self.pick((1, 2, 2, 3))):
             self.announce(number)
-        for _ in range(moves):
+        for number in range(moves):
             self.move()
+            if number % 8 == 0 and self.is_over():
+                break
         self.finish()
+
+    def is_over(self) -> bool:
+        return all(one.phase == "removed" for one in self.events) and all(
+            not one.state.cases and not one.state.leaving and one.running is None for one in self.members)
 
     def announce(self, number: int) -> None:
         places = range(len(self.members))
-        named = sorted(self.chance.sample(places, self.chance.choice((1, 1, 2, min(3, len(places))))))
+        named = sorted(self.chance.sample(places, self.pick((1, 1, 2, min(3, len(places))))))
         names = tuple(f"VM-{place + 1}" if self.chance.random() < 0.2 else f"vm-{place + 1}" for place in named)
-        self.events.append(Announced(event(f"e{number}", resources=names, notice_s=self.chance.choice((20.0, 200.0, 900.0))),
+        self.events.append(Announced(event(f"e{number}", resources=names, notice_s=self.pick((20.0, 200.0, 900.0))),
                                      tuple(named)))
 
     def move(self) -> None:
-        self.now_s += self.chance.choice((0.05, 0.2, 0.2, 1.0, 3.0))
-        member = self.chance.choice(self.members)
-        if not member.is_up and self.chance.random() < 0.2:
+        self.now_s += self.pick((0.05, 0.2, 0.2, 1.0, 3.0))
+        member = self.pick(self.members)
+        if not member.is_up and self.chance.random() < self.revival:
             self.restart(member)
-        able = member.is_up and member.frozen_until_s <= self.now_s
-        if self.is_hostile and able and any(one.thawing for one in self.members) and self.chance.random() < 0.1:
+        if (self.store.is_down or member.is_cut_off) and self.chance.random() < 0.08:
+            self.store.is_down = member.is_cut_off = False
+        if self.is_hostile and member.is_up and member.frozen_until_s <= self.now_s and any(one.thawing for one in self.members) and self.chance.random() < 0.1:
             self.see(member, ob.RecoverRequested(None))
         roll = self.chance.random()
-        if roll < 0.62:
-            for _ in range(self.chance.choice((1, 2, 4, 8)) if able else 0):
-                self.now_s += 0.01
-                self.work(member)
-                if member.frozen_until_s > self.now_s:
-                    break
+        if roll < 0.58:
+            times = self.pick((1, 2, 4, 8))
+            self.first_able(member, lambda one: self.work_on(one, times))
+        elif roll < 0.74:
+            self.first_able(member, self.poll)
         elif roll < 0.80:
-            if able:
-                self.poll(member)
-        elif roll < 0.84:
             self.disturb(member)
-        elif roll < 0.87:
-            self.now_s += self.chance.choice((10.0, 30.0))
-        elif roll < 0.94:
+        elif roll < 0.84:
+            self.now_s += self.pick((10.0, 30.0))
+        elif roll < 0.93:
             self.platform()
-        elif self.store.late and roll < 0.97:
+        elif self.store.late and roll < 0.96:
             self.late_write()
-        elif able:
-            self.beat(member)
+        else:
+            self.first_able(member, self.beat)
 
-    def work(self, member: Member) -> None:
-        """Whatever this agent's threads may do next."""
-        doable: list[Callable[[], None]] = []
-        wanted = self.wanted(member)
+    def first_able(self, member: Member, do: Callable[[Member], bool]) -> None:
+        """The first one for which there is something to do, so that few moves are none; else time goes by."""
+        for place in range(member.place, member.place + len(self.members)):
+            one = self.members[place % len(self.members)]
+            if one.is_up and one.frozen_until_s <= self.now_s and do(one):
+                return
+        self.now_s += self.pick((1.0, 5.0))
+
+    def work_on(self, member: Member, times: int) -> bool:
+        for done in range(times):
+            self.now_s += 0.01
+            if member.frozen_until_s > self.now_s or not self.work(member):
+                return done > 0
+        return True
+
+    def work(self, member: Member) -> bool:
+        """Whatever this agent's threads may do next. Return whether there was anything."""
         if member.thawing is not None:
             self.post_unfenced(member)
-            return
+            return True
+        doable: list[tuple[Callable[..., None], Any]] = []
+        wanted = self.wanted(member)
+        if wanted.first_raw_s <= RAW_S + self.now_s:
+            doable += [(self.wake, wake) for wake in wanted.wakes if wake.at_raw_s <= RAW_S + self.now_s]
         if member.confirmed is not None:
-            doable += [lambda: self.post(member)] * 4
-        for run in wanted.get(fx.RunHook, ()):
-            doable.append(lambda run=run: self.end_hook(member, run))
-        for name, known in member.state.hooks.items():
+            doable += [(self.post, None)] * 4
+        doable += [(self.end_hook, run) for run in wanted.runs]
+        for known in member.state.hooks.values():
             if known.stage is Stage.STOPPING:
-                doable.append(lambda name=name, known=known: self.see(
-                    member, ob.HookSettled(name, HookPhase.PREPARE, known.run, report())))
-        for check in wanted.get(fx.CheckClock, ()):
-            doable.append(lambda check=check: self.see(member, ob.ClockJudged(check.event_id, check.round, GOOD)))
-        for wake in wanted.get(fx.WakeAt, ()):
-            if wake.at_raw_s <= RAW_S + self.now_s:
-                doable.insert(0, lambda wake=wake: self.see(member, ob.Due(wake.key)))
+                doable.append((self.end_stop, known))
+        doable += [(self.judge, check) for check in wanted.checks]
         if member.running is not None:
-            doable += [lambda: self.operate(member)] * 4
+            doable += [(self.operate, None)] * 4
         else:
-            doable += [lambda ack=ack: self.begin_confirm(member, ack) for ack in wanted.get(fx.Acknowledge, ())]
-            doable += [lambda one=one: self.begin(member, one) for one in wanted.get(Coordinate, ())]
-        if doable:
-            self.chance.choice(doable)()
+            doable += [(self.begin_confirm, ack) for ack in wanted.acknowledgements]
+            doable += [(self.begin, one) for one in wanted.coordinates if not self.is_settled(member, one)]
+        if not doable:
+            return False
+        do, subject = doable[int(self.chance.random() * len(doable))] if len(doable) > 1 else doable[0]
+        do(member) if subject is None else do(member, subject)
+        return True
+
+    def wake(self, member: Member, wake: fx.WakeAt) -> None:
+        self.see(member, ob.Due(wake.key))
+
+    def end_stop(self, member: Member, known: HookState) -> None:
+        self.see(member, ob.HookSettled(known.spec.name, HookPhase.PREPARE, known.run, report()))
+
+    def judge(self, member: Member, check: fx.CheckClock) -> None:
+        self.see(member, ob.ClockJudged(check.event_id, check.round, GOOD))
 
     def end_hook(self, member: Member, run: fx.RunHook) -> None:
         from lives import DONE, FAILED
         outcome = FAILED if run.phase is HookPhase.PREPARE and self.chance.random() < 0.1 else DONE
         self.see(member, ob.HookSettled(run.spec.name, run.phase, run.run, report(outcome)))
 
-    def poll(self, member: Member) -> None:
-        self.see(member, ob.Polled(self.document(), member.name, member.vm_id))
-        for wake in self.wanted(member).get(fx.WakeAt, ()):         # timers fire at once
+    def poll(self, member: Member) -> bool:
+        """A document that is the same again changes nothing where nothing depends on when it was asked for."""
+        listed = self.listed()
+        is_news = member.polled[0] is not member.state or member.polled[1] != listed or any(
+            case.phase in (Phase.PREPARING, Phase.UNCONFIRMED) for case in member.state.cases.values())
+        if is_news:
+            now = self.moment()
+            document = Document(listed, now.raw_s, now.raw_s, str(self.now_s), now.utc)
+            self.see(member, ob.Polled(document, member.name, member.vm_id))
+            member.polled = member.state, listed
+        for wake in self.wanted(member).wakes:         # timers fire at once
             if wake.at_raw_s <= RAW_S + self.now_s:
-                self.see(member, ob.Due(wake.key))
+                self.wake(member, wake)
         for case in member.state.cases.values():
             late = case.wake_raw_s is not None and case.wake_raw_s <= RAW_S + self.now_s
             if case.phase is Phase.WAITING_FOR_SLOT and late and not case.began:
                 raise Broken(f"J6: {member.name} still waits for a slot after its last moment")
+        return is_news
 
-    def document(self) -> Document:
-        now = self.moment()
-        listed = tuple(replace(one.event, started=one.phase == "started") for one in self.events if one.phase != "removed")
-        return Document(listed, now.raw_s, now.raw_s, str(self.now_s), now.utc)
+    def listed(self) -> tuple[Event, ...]:
+        return tuple([one.started if one.phase == "started" else one.event for one in self.events if one.phase != "removed"])
 
     # --- sessions, one operation at a time
 
@@ -286,9 +344,8 @@ class Walk:
         if member.phases.get(effect.event_id) != effect.phase:
             member.views.pop(effect.event_id, None)
             member.phases[effect.event_id] = effect.phase
-        coordinated = frozenset(event_digest(one.source, one.event_id) for one in self.wanted(member).get(Coordinate, ()))
-        member.running = self.sessions(member).coordinate(effect, 1.0, coordinated)
-        member.running_for, member.result = effect, None
+        member.running = self.sessions(member).coordinate(effect, 1.0, self.wanted(member).digests)
+        member.running_for, member.result, member.seen = effect, None, []
         member.settled_at[f"begun {effect.event_id}"] = self.now_s
         self.operate(member)
 
@@ -298,7 +355,7 @@ class Walk:
         if not effect.is_guarded:
             member.confirmed = effect, Confirmation(True, "", RAW_S + self.now_s), member.boot
             return
-        wish = next((one for one in self.wanted(member).get(Coordinate, ()) if one.event_id == effect.event_id), None)
+        wish = next((one for one in self.wanted(member).coordinates if one.event_id == effect.event_id), None)
         if wish is None:
             return
         member.running = self.sessions(member).confirm(wish)
@@ -322,8 +379,11 @@ class Walk:
                     self.dropped(member)
                     return
                 member.result = self.store.read(key)
-                member.reads.append((key, member.result.revision, self.now_s))
+                member.seen.append((key, member.result.revision))
+                if "/members/" in key:
+                    member.reads.append((key, member.result.revision, self.now_s))
             case WriteKey():
+                member.seen = [("", "written")]
                 self.write(member, operation)
             case BackOff():
                 member.result = None
@@ -361,7 +421,7 @@ class Walk:
         assert member.running is not None
         member.running.close()
         member.running = None
-        member.memory.forget_silence()
+        self.sessions(member).memory.forget_silence()
         effect = member.running_for
         if isinstance(effect, fx.Acknowledge):
             member.views.pop(effect.event_id, None)
@@ -385,7 +445,7 @@ class Walk:
                 self.see(member, ob.AckSettled(effect.event_id, effect.attempt, AckOutcome.WITHHELD, value.reason))
             return
         assert isinstance(effect, Coordinate) and isinstance(value, FleetView)
-        now = next((one for one in self.wanted(member).get(Coordinate, ()) if one.key == effect.key), None)
+        now = next((one for one in self.wanted(member).coordinates if one.key == effect.key), None)
         member.settled_boot[effect.event_id] = member.boot
         member.settled_at[effect.event_id] = member.settled_at[f"begun {effect.event_id}"]
         if value.is_too_late:
@@ -397,18 +457,32 @@ class Walk:
         if effect.leaves:
             if value.slot is SlotState.NONE:
                 self.see(member, ob.FleetLeft(effect.event_id))
-        elif member.views.get(effect.event_id) != value:
+            return
+        if value.slot is not SlotState.WAITING and (value.claim == 0 or value.claim_is_mine or value.result is not None):
+            member.settled[effect.event_id] = effect, value, tuple(member.seen)
+        if member.views.get(effect.event_id) != value:
             member.views[effect.event_id] = value
             self.see(member, ob.FleetSeen(effect.event_id, value))
 
-    def beat(self, member: Member) -> None:
+    def is_settled(self, member: Member, effect: Coordinate) -> bool:
+        """Whether another session would find all as the last one did, and nothing that time makes a difference for."""
+        known = member.settled.get(effect.event_id)
+        return known is not None and known[0] == effect and known[1] is member.views.get(effect.event_id) and all(
+            self.store.revision_of(key) == revision for key, revision in known[2])
+
+    def beat(self, member: Member) -> bool:
         if member.running is not None or self.now_s - member.beat_s < BEAT_S:
-            return
+            return False
         member.beat_s, member.beats = self.now_s, member.beats + 1
-        entry = MemberDocument(member.name, member.vm_id, member.boot_id, member.group, self.slots)
+        wanted = self.wanted(member)
+        named = tuple(event_digest(one.source, one.event_id) for one in wanted.coordinates if not one.leaves)
+        entry = MemberDocument(member.name, member.vm_id, member.boot_id, member.group, self.slots, events=named)
         member.running, member.running_for, member.result = self.sessions(member).beat(entry), entry, None  # type: ignore[assignment]
         while member.running is not None:
             self.operate(member)
+        if self.chance.random() < 0.3:
+            member.running, member.result = self.sessions(member).leave_past(wanted.digests), None
+        return True
 
     # --- the platform
 
@@ -417,11 +491,11 @@ class Walk:
         effect, confirmed, boot = member.confirmed
         member.confirmed = None
         is_fresh = RAW_S + self.now_s - confirmed.read_raw_s < FRESH_S
-        still = any(one.key == effect.key for one in self.wanted(member).get(fx.Acknowledge, ()))
+        still = any(one.key == effect.key for one in self.wanted(member).acknowledgements)
         if not still or boot != member.boot or not (is_fresh or not effect.is_guarded):
             return
         if self.chance.random() < (0.6 if self.is_hostile else 0.1):      # frozen between its last check and the request: no store can fence that
-            member.frozen_until_s = self.now_s + self.chance.choice((2.0, 20.0, 50.0))
+            member.frozen_until_s = self.now_s + self.pick((2.0, 20.0, 50.0))
             member.thawing = effect, self.claim_of(member, effect)
             return
         announced = next(one for one in self.events if one.event.id == effect.event_id)
@@ -459,10 +533,10 @@ class Walk:
             due = one.event.not_before is not None and (one.event.not_before - BEGIN).total_seconds() <= self.now_s
             if one.phase == "scheduled" and due:
                 one.phase = "started"
-        one = self.chance.choice(self.events)
+        one = self.pick(self.events)
         roll = self.chance.random()
         if one.phase == "started" and roll < 0.5:
-            length_s = self.chance.choice((2.0, 9.0, 28.0))
+            length_s = self.pick((2.0, 9.0, 28.0))
             for place in one.machines:
                 member = self.members[place]
                 if member.frozen_until_s <= self.now_s:
@@ -481,7 +555,7 @@ class Walk:
         elif roll < 0.45 and not member.is_up:
             self.restart(member)
         elif roll < 0.60:
-            member.frozen_until_s = max(member.frozen_until_s, self.now_s + self.chance.choice((3.0, 30.0, 70.0)))
+            member.frozen_until_s = max(member.frozen_until_s, self.now_s + self.pick((3.0, 30.0, 70.0)))
         elif roll < 0.70:
             self.store.is_down = not self.store.is_down
         elif roll < 0.80:
@@ -503,7 +577,7 @@ class Walk:
             member.running.close()
             member.running = None
         member.is_up, member.confirmed, member.thawing = False, None, None
-        member.memory, member.views = FleetMemory(), {}
+        member.sessions, member.views, member.settled = None, {}, {}
 
     def restart(self, member: Member) -> None:
         member.is_up = True
@@ -530,17 +604,18 @@ class Walk:
             for member in self.members:
                 self.poll(member)
                 for _ in range(12):
-                    self.work(member)
-            if all(not one.state.cases and not one.state.leaving and one.running is None for one in self.members):
+                    if not self.work(member):
+                        break
+            if self.is_over():
                 break
         for member in self.members:
             if member.state.cases or member.state.hooks or member.state.leaving:
                 raise Broken(f"J7: {member.name} has not come to its end: {member.state}")
-        for key, (value, _) in self.store.keys.items():
+        for key, stored in self.store.keys.items():
             if "/events/" in key and key not in self.created_late:
-                raise Broken(f"J7: {key} is left: {value!r}")
-            if "/groups/" in key and decode_slots(key, value).holders:
-                raise Broken(f"J7: a holder is left: {value!r}")
+                raise Broken(f"J7: {key} is left: {stored.value!r}")
+            if "/groups/" in key and decode_slots(key, stored.value or b"").holders:
+                raise Broken(f"J7: a holder is left: {stored.value!r}")
 
     # --- the invariants
 
@@ -554,9 +629,11 @@ class Walk:
     def look_at_slots(self, member: Member, old: SlotsDocument, new: SlotsDocument) -> None:
         for holder in new.holders:
             known = old.holder(holder.event)
-            if known is not None and known.granted != holder.granted:
+            if known is not None and known.granted != holder.granted and not known.waits:
                 raise Broken("J2: a grant was changed")
-            if holder.granted and known is None:
+            if known is not None and holder.waits and not known.waits:
+                raise Broken("J2: a grant that was lost is waited for")
+            if holder.granted and (known is None or not known.granted):
                 others = used(one for one in new.holders if one.event != holder.event)
                 if others >= self.slots and used(new.holders) > others:
                     raise Broken(f"J2: {member.name} was granted a slot beside {others} others")

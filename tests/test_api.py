@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from sampling import thinned
 from tideover import __version__
 from tideover.api import protocol
 from tideover.api.protocol import ApiServer, ask, read_status
@@ -115,7 +116,7 @@ def test_recover_does_not_repeat_what_another_process_at_the_socket_says(place: 
 def test_an_agent_that_takes_a_new_configuration_is_waited_for(place: Place) -> None:
     """Meanwhile it has no socket; `status --check` must not report that no agent runs."""
     lock, servers = Lock(place.state), []
-    later = threading.Timer(0.1, lambda: servers.append(
+    later = threading.Timer(0.03, lambda: servers.append(
         ApiServer(place.socket, {"status": lambda _: {"ok": True, "status": STATUS}})))
     later.start()
     try:
@@ -128,7 +129,7 @@ def test_an_agent_that_takes_a_new_configuration_is_waited_for(place: Place) -> 
 
 def test_an_agent_that_does_not_listen_is_not_taken_for_none(place: Place, capsys: Any,
                                                              monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "RELOAD_WAIT_S", 0.05)
+    monkeypatch.setattr(protocol, "RELOAD_WAIT_S", 0.02)
     with place.held_by_another() as agent:
         assert place.command("recover") == 3
         assert f"Process {agent} uses" in capsys.readouterr().err
@@ -148,7 +149,7 @@ def test_an_agent_whose_number_could_not_be_written_is_no_less_an_agent(place: P
 
 # --- answers that are none ------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize(("answer", "words"), [
+@pytest.mark.parametrize(("answer", "words"), thinned([
     ({"ok": True, "status": {"recover_pending": [], "hooks": []}}, "no status."),
     ({"ok": True, "status": STATUS | {"events": [1]}}, "no status.events[]"),
     ({"ok": True, "status": STATUS | {"hooks": [{"name": "x"}]}}, "no status.hooks[]."),
@@ -159,7 +160,7 @@ def test_an_agent_whose_number_could_not_be_written_is_no_less_an_agent(place: P
     ({"status": STATUS}, "does not identify"),
     ({"ok": True, "status": STATUS, "api": 0, "version": "0.0.9"}, f"version 0.0.9 and this command is version {__version__}"),
     ({"ok": True, "status": STATUS, "api": None, "version": 7}, "an earlier version"),
-])
+], 2))
 def test_an_answer_that_is_not_valid_is_refused(place: Place, capsys: Any, answer: dict[str, Any], words: str) -> None:
     lock = Lock(place.state)
     with place.answering(answer):

@@ -41,7 +41,7 @@ def test_the_walk_finds_the_commands_and_those_of_groups():
     assert {("run",), ("drill",), ("simulate",), ("service", "status"), ("config", "check"), ("hooks", "run")} <= set(COMMANDS)
 
 
-@pytest.mark.parametrize(("names", "at"), thinned(PLACES, 2), ids=lambda part: "-".join(part) if isinstance(part, tuple) else str(part))
+@pytest.mark.parametrize(("names", "at"), thinned(PLACES, 3), ids=lambda part: "-".join(part) if isinstance(part, tuple) else str(part))
 def test_every_command_takes_the_configuration_before_its_name_after_it_and_after_its_groups(
         tmp_path, monkeypatch, capsys, names, at):
     """A file with a fault, so that each says which file it was given, and does nothing; or what it is there for."""

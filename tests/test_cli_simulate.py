@@ -113,6 +113,7 @@ def free_ports(count: int) -> tuple[str, int]:
             return place, first
 
 
+@pytest.mark.slow
 def test_each_vm_of_an_availability_set_has_a_port_of_its_own_and_its_client_sees_its_name():
     place, first = free_ports(3)
     with simulating("availability-set", "--listen", f"{place}:{first}", "--vm-name", "web-7") as (process, url):

@@ -439,7 +439,7 @@ def test_a_server_that_a_command_is_about_to_ask_is_left_alone_meanwhile() -> No
         pass_time(one.clocks, 20.0, server)
         assert one.checker.recent_queries([server.name]) == {}
         one.start(round_number=2)
-        time.sleep(0.1)
+        time.sleep(0.03)
         assert len(server.questions) == 1 and one.heard.empty()
         pass_time(one.clocks, 2.2, server)
         one.checker.clock_was_set()

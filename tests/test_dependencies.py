@@ -23,15 +23,26 @@ OPTIONAL = {"prometheus-client"}    # the extra `metrics`
 NEEDED_BY_THEM = {"certifi", "charset-normalizer", "idna", "urllib3", "colorama"}
 
 
+def names_imported(node: ast.AST) -> list[str]:
+    """Given a node of a module's tree, return the modules that it imports: by a statement, or by their name."""
+    match node:
+        case ast.Import(names):
+            return [alias.name for alias in names]
+        case ast.ImportFrom(module):
+            return [module or ""]
+        case ast.Call(ast.Name("import_module" | "__import__") | ast.Attribute(_, "import_module"), [ast.Constant(str(name)), *_]):
+            return [name]
+        case _:
+            return []
+
+
 @cache
 def imported() -> frozenset[str]:
     """Return the distributions that the package imports, wherever in its files."""
     found = set()
     for path in PACKAGE.rglob("*.py"):
         for node in nodes(path):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else (
-                [node.module or ""] if isinstance(node, ast.ImportFrom) else [])
-            found |= {name.partition(".")[0] for name in names}
+            found |= {name.partition(".")[0] for name in names_imported(node)}
     foreign = found - sys.stdlib_module_names - {"tideover"}
     return frozenset(DISTRIBUTIONS.get(name, name) for name in foreign)
 
@@ -58,6 +69,8 @@ def test_the_debian_package_depends_on_exactly_what_is_imported() -> None:
     assert {name for name in debian_field("Build-Depends") if name.startswith("python3-")} - {
         "python3-all", "python3-setuptools"} == libraries       # dh-python reads the needs of what is installed
     assert {f"python3-{name}" for name in OPTIONAL} <= debian_field("Suggests")
+    control = (TOP / "packaging/deb/debian/control").read_text(encoding="utf-8")
+    assert "\nRecommends:" not in control       # apt installs those as well
 
 
 def test_the_windows_installer_has_exactly_what_is_imported_and_what_that_needs() -> None:
@@ -73,9 +86,17 @@ def test_each_dependency_has_a_floor_and_a_reason() -> None:
         assert re.fullmatch(r' +"[a-z0-9-]+>=[0-9.]+(; .*)?", +# .{20,}', line), line
 
 
+def python_programs() -> list[Path]:
+    """Return the hooks and notification programs in Python, whatever they are called, and what they read."""
+    places = (TOP / "hooks", TOP / "notify", PACKAGE / "hooks/templates", PACKAGE / "drill/sample/hooks")
+    return [path for place in places for path in sorted(place.rglob("*")) if path.is_file() and "__pycache__" not in path.parts
+            and (path.suffix == ".py" or path.parts[-2:] == ("windows", "notebook") or re.match(rb"#!.*python", path.read_bytes()))]
+
+
 def test_no_hook_needs_a_library() -> None:
     """They run under the system's Python, which may have none of them."""
-    for path in (TOP / "hooks").rglob("*"):
-        if path.is_file() and (path.suffix == ".py" or path.read_bytes().startswith(b"#!/usr/bin/env python3")):
-            names = {word for line in path.read_text(encoding="utf-8").splitlines() for word in re.findall(r"^\s*(?:import|from) (\w+)", line)}
-            assert names <= sys.stdlib_module_names | {"tideover_hook", "tideover_hook_message"}, path
+    beside = {"tideover_hook", "tideover_hook_message", "notebook"}
+    assert {"webhook", "mail", "python", "10-notes.py", "notebook"} <= {path.name for path in python_programs()}
+    for path in python_programs():
+        names = {word for line in path.read_text(encoding="utf-8").splitlines() for word in re.findall(r"^\s*(?:import|from) (\w+)", line)}
+        assert names <= sys.stdlib_module_names | beside, path

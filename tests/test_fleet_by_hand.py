@@ -2,11 +2,14 @@
 from __future__ import annotations
 
 import json
+import signal
 from contextlib import ExitStack
 
 import pytest
 
 from fleet_agents import Fleet
+from tideover.fleet.etcd import EtcdStore
+from tideover.fleet_documents import event_digest, event_key, slots_key
 from tideover.simulator.etcd_gateway import SimulatedEtcd
 
 pytestmark = [pytest.mark.slow]
@@ -60,3 +63,22 @@ def test_a_slot_of_a_machine_that_is_gone_is_released_by_hand_and_the_next_one_g
     two.metadata.remove_event(events[first])
     first.until(lambda: [one["status"] for one in first.records() if one["event_id"] == events[first]] == ["closed"])
     assert first.begun() == ["drain prepare", "drain recover"] and two.acknowledgements(events[first]) == ["vm-1"]
+
+
+def test_a_configuration_without_a_fleet_is_applied_after_the_store_has_let_go_of_the_event(two):
+    """Nothing would free the slot for half an hour: the agent that knows the store is no more."""
+    first = two.machines[0]
+    event = two.freeze("vm-1", "vm-2")
+    first.until(lambda: first.record()["status"] == "started")
+    store = EtcdStore([f"http://{two.cluster.setting.rpartition('/')[2]}"], "tideover")
+
+    def stands_there():
+        return [key for key in (slots_key("default"), event_key(event_digest("azure", event)))
+                if (found := store.get(key)) is not None and b'"vm-1":' in found.value]
+
+    assert len(stands_there()) == 2
+    first.configure()
+    first.agents[-1].send_signal(signal.SIGHUP)
+    two.metadata.remove_event(event)
+    first.until(lambda: "configuration.read " in first.said())
+    assert stands_there() == []

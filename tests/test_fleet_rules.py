@@ -292,6 +292,21 @@ def test_an_event_that_is_held_while_the_store_cannot_be_used_says_so():
     assert phase(one) is Phase.HELD and one.entries[-1].note == "the fleet's store cannot be used"
 
 
+def test_who_was_entered_without_a_slot_for_none_was_free_has_the_next_one_and_who_lost_one_has_none():
+    slots, _ = take_slot(SlotsDocument(), ONE, wish())
+    slots, state = take_slot(slots, TWO, wish("e2", SlotWish.ENTER, ("vm-2",)))
+    assert state is SlotState.NOT_GRANTED
+    later = wish("e2", SlotWish.ENTER, ("vm-2",), had_slot=True)
+    assert take_slot(slots, TWO, later) == (slots, SlotState.NOT_GRANTED)
+    free = give_back(slots, ONE, event_digest("azure", "e1"))
+    assert take_slot(free, TWO, wish("e2", SlotWish.AWAY, ("vm-2",), had_slot=True))[1] is SlotState.NOT_GRANTED
+    after, state = take_slot(free, TWO, later)
+    assert state is SlotState.GRANTED and after.holders[0].granted
+    assert take_slot(after, ONE, wish())[1] is SlotState.WAITING
+    lost, _ = take_slot(SlotsDocument(), TWO, later)
+    assert take_slot(lost, TWO, later) == (lost, SlotState.NOT_GRANTED)
+
+
 @pytest.mark.parametrize("notice_s", [None, 18.0])
 def test_with_short_notice_hooks_start_at_once_and_the_slot_is_asked_for_beside_them(notice_s):
     one = life(thing=event("e1", notice_s=notice_s))
@@ -460,6 +475,20 @@ def test_an_acknowledgement_is_not_repeated_where_events_are_only_observed_by_no
     assert phase(one.after(3).polled(SHARED)) is Phase.HELD
 
 
+def test_an_event_that_names_this_machine_no_more_or_alone_is_left_in_the_store_too():
+    """Its slot would stay for an hour: a machine that writes is not silent."""
+    policy = Policy(hooks=(hook(),), fleet=FleetRules(slots=1))
+    for names in (("vm-2",), ("vm-1",)):
+        one = seen(life(policy, SHARED), SlotState.GRANTED, says="not-ready").settle()
+        one.polled(event("e1", resources=names))
+        assert ("it names this machine no more" in [entry.note for entry in one.entries]) is (names == ("vm-2",))
+        one.polled().settle()
+        left = one.wanted()["fleet:e1"]
+        assert (left.slot, left.is_shared, left.leaves) == (SlotWish.LEAVE, True, True), names
+    others = life(policy, event("e1", resources=("vm-2",))).polled()
+    assert "fleet:e1" not in others.wanted()
+
+
 def test_without_a_store_any_more_what_waited_for_it_goes_on():
     one = life()
     one.policy = Policy(hooks=(hook(),))
@@ -563,16 +592,47 @@ def test_a_claim_is_passed_on_when_the_event_names_another_machine_before_it_is_
 def test_an_acknowledgement_is_confirmed_only_by_own_slot_own_claim_and_everyones_consent():
     store, one, two = Documents(), sessions(ONE), sessions(TWO)
     limited = ready(slot=SlotWish.ENTER, sent=1)
-    assert "slot" in store.run(two.confirm(limited)).reason
+    refused = store.run(two.confirm(limited))
+    assert not refused.is_given and "slot" in refused.reason
     for each in (one, two):
         store.run(each.coordinate(limited, 1.0))
     assert store.run(two.confirm(limited)).is_given
-    assert "claim" in store.run(one.confirm(limited)).reason, "the other one completed the consent"
+    refused = store.run(one.confirm(limited))
+    assert not refused.is_given and "claim" in refused.reason, "the other one completed the consent"
     assert store.run(two.confirm(ready(slot=SlotWish.NONE, sent=1))).is_given, "a group without a limit"
     key = next(key for key in store.keys if "/events/" in key)
     known = decode_event(key, store.keys[key])
     store.keys[key] = encode(replace(known, members={**known.members, "vm-1": EventMember("not-ready", vm_id="guid-1")}))
-    assert "not every machine" in store.run(two.confirm(limited)).reason
+    refused = store.run(two.confirm(limited))
+    assert not refused.is_given and "not every machine" in refused.reason
+
+
+def test_one_holder_is_watched_at_a_time_and_the_next_one_when_it_has_shown_that_it_lives():
+    """So a silent one is found however many others hold a slot, and however many wait."""
+    clock_s, names = [1000.0], ("vm-1", "vm-2", "vm-3")
+    store = Documents()
+    holders = [sessions(FleetMember(name, f"guid-{name}", "boot-1", slots=3), lambda: clock_s[0]) for name in names]
+    waits = sessions(FleetMember("vm-4", "guid-4", "boot-1", slots=3), lambda: clock_s[0])
+    for holder, name in zip(holders, names, strict=True):
+        store.run(holder.coordinate(wish(f"of-{name}", names=(name,)), 1.0))
+    watched = []
+    for _ in range(24):
+        clock_s[0] += 15.0
+        for holder, name in zip(holders, names, strict=True):
+            store.run(holder.beat(MemberDocument(name, f"guid-{name}")))
+        store.run(waits.coordinate(wish("of-vm-4", names=("vm-4",)), 15.0))
+        watched.append(waits.memory.holder)
+    turns = [one for number, one in enumerate(watched) if number == 0 or one != watched[number - 1]]
+    assert len(turns) > 6 and set(turns[:3]) == {event_digest("azure", f"of-{name}") for name in names}
+    assert all(set(turns[first:first + 3]) == set(turns[:3]) for first in range(len(turns) - 2))
+
+
+def test_the_time_that_is_left_says_how_often_the_store_is_asked_for_a_slot():
+    one = life(Policy(hooks=(hook(),), fleet=FleetRules(slots=1)))
+    due_raw_s = one.state.cases["e1"].due_raw_s
+    assert due_raw_s is not None and one.wanted()["fleet:e1"].due_raw_s == due_raw_s
+    one.polled(started(event("e1")))
+    assert one.wanted()["fleet:e1"].due_raw_s is None, "it has begun"
 
 
 def test_a_slot_that_a_restored_store_shows_again_is_given_back_and_covers_no_other_event():
@@ -587,6 +647,15 @@ def test_a_slot_that_a_restored_store_shows_again_is_given_back_and_covers_no_ot
     assert [[*holder.members] for holder in decode_slots(key, store.keys[key]).holders] == [["vm-2"]]
     store.run(two.coordinate(wish("e2", SlotWish.LEAVE, ("vm-2",)), 1.0))
     assert store.run(one.coordinate(now, 1.0, known)).slot is SlotState.GRANTED
+
+
+def test_a_machine_of_another_group_than_before_gives_back_what_it_had_there_before_its_entry_says_so():
+    store, before, now = Documents(), sessions(ONE), sessions(replace(ONE, group="other"))
+    store.run(before.coordinate(wish(), 1.0))
+    store.run(sessions(TWO).coordinate(wish("e2", SlotWish.AWAY, ("vm-2",)), 1.0))
+    store.run(before.beat(MemberDocument("VM-1", "guid-1")))
+    store.run(now.beat(MemberDocument("VM-1", "guid-1", group="other")))
+    assert [[*one.members] for one in decode_slots("k", store.keys[slots_key("default")]).holders] == [["vm-2"]]
 
 
 def test_a_machine_leaves_all_events_in_which_a_restored_store_shows_it_and_no_other_machine():
@@ -633,6 +702,47 @@ def test_a_session_that_is_always_second_ends_and_one_that_is_not_goes_on():
     store.run(one.beat(MemberDocument("vm-1", "guid-1")))
     store.run(one.beat(MemberDocument("vm-1", "guid-1")))
     assert decode_member("k", store.keys[member_key("vm-1", "guid-1")]).beat == 1
+
+
+def test_no_session_that_is_always_second_writes_for_ever():
+    store, one, entry = Documents(), sessions(ONE), MemberDocument("vm-1", "guid-1")
+    store.conflicts = 1000
+    store.run(one.beat(entry))
+    assert store.keys == {}, "its entry is written with the next beat"
+    store.conflicts = 1
+    store.run(one.beat(entry))
+    assert [*store.keys] == [member_key("vm-1", "guid-1")]
+    store.run(one.coordinate(wish(), 1.0))
+    store.conflicts = 1000
+    for session in (one.leave_past(frozenset()), sessions(ONE).beat(entry)):
+        with pytest.raises(TooManyConflicts):
+            store.run(session)
+
+
+def waiting(store, clock_s, waits, alive=(), away=()):
+    """Whether TWO still waits after ten minutes; `alive` write their entries all the time."""
+    two = sessions(TWO, lambda: clock_s[0])
+    for place, each in enumerate(away):
+        store.run(each.coordinate(wish(f"e{place + 5}", SlotWish.AWAY, (each.me.name,)), 1.0))
+    for _ in range(40):
+        clock_s[0] += 15.0
+        for each in alive:
+            store.run(each.beat(MemberDocument(each.me.name, each.me.vm_id)))
+        if store.run(two.coordinate(waits, 15.0)).slot is not SlotState.WAITING:
+            return False
+    return True
+
+
+def test_a_silent_machines_slot_is_taken_over_only_if_that_makes_room_and_no_other_holder_lives():
+    clock_s, waits = [1000.0], wish("e2", names=("vm-2",))
+    others = [sessions(FleetMember(f"vm-{n}", f"guid-{n}", "boot-1", slots=1), lambda: clock_s[0]) for n in (5, 6)]
+    store = Documents()
+    assert waiting(store, clock_s, waits, away=others), "two are away, and each one's slot is one too few"
+    key = slots_key("default")
+    assert sorted(name for one in decode_slots(key, store.keys[key]).holders for name in one.members) == ["vm-5", "vm-6"]
+    assert waiting(Documents(), clock_s, waits, alive=others, away=others)
+    assert not waiting(Documents(), clock_s, waits, away=others[:1])
+    assert waiting(Documents(), clock_s, waits, alive=others[:1], away=others[:1])
 
 
 def test_a_takeover_still_under_way_comes_too_late_when_its_holder_has_written_again():

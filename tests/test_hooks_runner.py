@@ -121,6 +121,7 @@ def test_a_child_that_keeps_the_pipe_is_not_waited_for_and_not_harmed(bench: Ben
     child = read_pid(bench.state / "said" / "child")
     assert (report.outcome, "ready\n" in report.output) == (HookOutcome.DONE, True)
     words = bench.state / "said" / "words"
+    await_that(words.exists)
     so_far = len(words.read_text())
     await_that(lambda: len(words.read_text()) > so_far + 1)
     assert is_alive(child)

@@ -205,6 +205,15 @@ def test_durations_are_not_differences_of_a_wrong_clocks_times():
     assert report_document(statistics_of([wrong_clock()], times()))["notice_s"]["longest"] == 40.0
 
 
+def test_a_clock_that_is_off_by_little_more_than_the_pause_still_says_how_long_applications_were_held():
+    """A clock that stopped in the pause is behind by it; the pause is known to some hundredths, the clock to less."""
+    record = kept("freeze")
+    pause_s = record["pauses"][0]["length_s"]
+    for off_s, is_known in ((0.001, True), (pause_s + 1.9, True), (-pause_s - 1.9, True), (pause_s + 2.1, False)):
+        record["clock"]["samples"][0]["offset_s"] = off_s
+        assert (read_record(record).held_back_s is not None) is is_known, off_s
+
+
 def test_a_clock_that_is_set_while_hooks_prepare_leaves_the_preparation_unknown():
     record = kept("freeze")
     step = record["pauses"][0] | {"cause": "clock-step", "length_s": 0.0, "resumed_at": record["hooks"][1]["started_at"]}

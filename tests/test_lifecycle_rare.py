@@ -142,6 +142,14 @@ def test_private_directories_that_name_one_event_are_of_one_event():
     assert life.phase("e7") == "closed" and life.begun_runs() == ["flush recover", "drain recover"]
 
 
+@pytest.mark.parametrize(("boot_id", "reason"), [("boot-1", "resumed"), ("boot-0", "restarted"), ("", "resumed")])
+def test_a_hook_of_which_only_its_private_directory_knows_is_told_whether_the_machine_has_restarted_since(boot_id, reason):
+    witness = ob.Witness("drain", hook("drain"), "e7", Kind.FREEZE, boot_id)
+    life = Life().see(ob.Restarted("boot-1", 1.0, (witness,))).judged()
+    [run] = life.runs()
+    assert (run.phase.value, run.reason) == ("recover", reason)
+
+
 def test_the_record_says_why_a_recover_was_asked_for():
     life = Life().polled(FREEZE).settle().acknowledged()
     life.see(ob.RecoverRequested(because="no agent could start"))

@@ -116,8 +116,8 @@ class NoRoom(socket.socket):
 @pytest.fixture
 def no_room(monkeypatch):
     monkeypatch.setattr(socket, "socket", NoRoom)
-    monkeypatch.setattr("tideover.http_server.FIRST_REST_S", 0.01)
-    monkeypatch.setattr("tideover.simulator.http.REST_S", 0.01)
+    monkeypatch.setattr("tideover.http_server.FIRST_REST_S", 0.005)
+    monkeypatch.setattr("tideover.simulator.http.REST_S", 0.005)
     yield NoRoom
     NoRoom.trouble, NoRoom.tries = None, 0
 

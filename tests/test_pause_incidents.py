@@ -558,7 +558,7 @@ def test_only_the_first_contradiction_wakes_the_watch(machine: PlayedMachine) ->
     assert not machine.outside.add("ntp:a", jumped)
 
 
-@pytest.mark.parametrize("bound_s", [0.0005, 0.02])
+@pytest.mark.parametrize("bound_s", [0.0005, pytest.param(0.02, marks=pytest.mark.slow)])
 def test_whatever_the_order_of_answers_and_signs_every_stop_is_reported_once_within_its_bounds(bound_s: float) -> None:
     """Random lives: stops of 1 to 20 s, with or without signs and steps by the host, answers at any moment."""
     seed = random.randrange(2**32)

@@ -173,7 +173,7 @@ def test_a_watch_that_was_never_started_can_be_closed() -> None:
 @pytest.mark.parametrize("kind", [PollWait, SelectWait])
 def test_a_wait_can_be_ended_from_another_thread(kind: type[Wait]) -> None:
     wait: Wait = kind()
-    threading.Timer(0.02, wait.wake).start()
+    threading.Timer(0.005, wait.wake).start()
     began = time.monotonic()
     heard = wait.wait(ns(30))
     assert time.monotonic() - began < 10

@@ -138,7 +138,7 @@ def host() -> Iterator[VmwareHost]:
 @pytest.mark.parametrize(("registered", "state", "words"), [
     (("backup", "t"), FindingLevel.BAD, "another program is registered for vMotion notifications: backup"),
     (("tideover", "t"), FindingLevel.GOOD, "this agent is registered"),
-    (None, FindingLevel.GOOD, "no program is registered"),
+    pytest.param(None, FindingLevel.GOOD, "no program is registered", marks=pytest.mark.slow),
 ])
 def test_doctor_names_who_is_registered_and_asks_the_host_once(host, registered, state, words):
     host.registered = registered
@@ -162,7 +162,7 @@ def test_doctor_tells_that_vmware_tools_are_missing():
 
 
 @unix
-@pytest.mark.parametrize(("prints", "named"), [("Enabled", True), ("Disabled", False), ("", False)])
+@pytest.mark.parametrize(("prints", "named"), [("Enabled", True), *(pytest.param(word, False, marks=pytest.mark.slow) for word in ("Disabled", ""))])
 def test_doctor_names_the_time_synchronisation_of_vmware_tools(host, tmp_path, monkeypatch, prints, named):
     tool = Path(tmp_path / "vmware-toolbox-cmd")
     tool.write_text(f"#!/bin/sh\n[ \"$*\" = 'timesync status' ] && echo {prints}\n")

@@ -191,7 +191,7 @@ def test_kinds_that_are_never_announced_have_no_policy_and_are_not_acted_on(kind
     assert faults_of(f'[hook.web]\nkinds = ["{kind}"]') == ()
 
 
-@pytest.mark.parametrize(("table", "key", "wrong"), [
+@pytest.mark.parametrize(("table", "key", "wrong"), thinned([
     *(("source", "endpoint", text) for text in (
         "https://x", "http://", "http://x/y", "http://x?y", "http://u@x", "http://x#y", "ftp://x", "x:80",
         "http://x:0", "http://x:70000", "http://[::1", "http://x y", "http://300.1.1.1", " http://x")),
@@ -209,7 +209,7 @@ def test_kinds_that_are_never_announced_have_no_policy_and_are_not_acted_on(kind
     *(("fleet", "prefix", text) for text in ("", "/a", "a/", "a//b", "a/../b", "a b", "a" * 65)),
     *(("fleet", "endpoint", text) for text in ("x", "ftp://x", "http://x/a/b", "https://x?sig=secret", "https://u:secret@x")),
     ("fleet", "password_file", "etcd.password"), ("fleet", "takeover", "Never"),
-])
+], 3))
 def test_text_that_is_no_address_path_or_name_is_refused(table: str, key: str, wrong: str) -> None:
     [fault] = faults_of(f'[{table}]\n{key} = "{wrong}"')
     assert fault.startswith(f"line 2: {table}.{key}: expected ")
@@ -305,7 +305,7 @@ def garbage(seed: int) -> dict[str, bytes]:
 SEED = random.randrange(10**6)
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) if name == "marks of TOML" else name for name in garbage(SEED)])
+@pytest.mark.parametrize("name", thinned(list(garbage(SEED)), 3))
 def test_garbage_is_a_fault_on_one_line_never_a_traceback_and_never_a_long_wait(name: str) -> None:
     print(f"seed {SEED}")
     began = time.monotonic()

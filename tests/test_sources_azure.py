@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from sampling import thinned
 from tideover.model import Kind, VmIdentity
 from tideover.observations import AckOutcome, Polled, PollFailed, PollTrouble
 from tideover.platforms import AZURE, HYPERV, NONE
@@ -107,7 +108,7 @@ def test_the_connection_is_kept_alive_and_an_acknowledgement_has_its_own(service
     thread.join()
 
 
-@pytest.mark.parametrize(("fault", "words"), [
+@pytest.mark.parametrize(("fault", "words"), thinned([
     (InjectedFault(body=b""), "empty"),
     (InjectedFault(body=b"{"), "not JSON"),
     (InjectedFault(body=b'{"DocumentIncarnation":3,"Events":null}'), "no list of events"),
@@ -129,7 +130,7 @@ def test_the_connection_is_kept_alive_and_an_acknowledgement_has_its_own(service
     (THROTTLED, "too many requests"), (InjectedFault(status=410), "being moved"), (InjectedFault(status=503), "503"),
     (InjectedFault(status=400), "Metadata header"), (InjectedFault(status=404), "not be an Azure VM"), (InjectedFault(status=407), "proxy"), (InjectedFault(status=403), "Metadata Security Protocol"),
     (InjectedFault(status=204), "204"), (InjectedFault(status=599, body=b"\0" * 99), "599"),
-], ids=lambda value: value if isinstance(value, str) else "")
+], 2), ids=lambda value: value if isinstance(value, str) else "")
 def test_a_bad_answer_is_reported_in_a_sentence_and_the_next_good_one_is_taken(service, fault, words):
     """It never says anything about an event, and never stops the polling."""
     service.add_event()
@@ -156,7 +157,7 @@ def test_a_failure_is_of_one_of_few_kinds_so_that_it_can_be_counted(service, fau
 
 
 @pytest.mark.parametrize("fault", [
-    InjectedFault(delay_s=9.0), InjectedFault(drip_s=0.01), pytest.param(InjectedFault(drip_s=0.1), marks=pytest.mark.slow)])
+    InjectedFault(delay_s=9.0), pytest.param(InjectedFault(drip_s=0.01), marks=pytest.mark.slow), pytest.param(InjectedFault(drip_s=0.1), marks=pytest.mark.slow)])
 def test_an_exchange_is_over_at_its_deadline_also_when_it_drips(service, fault):
     """Every wait for the next byte is short, in the headers already; the whole is bounded all the same."""
     source = AzureSource(service.endpoint, "pool_7", **QUICK)

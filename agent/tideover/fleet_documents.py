@@ -10,8 +10,9 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from datetime import datetime
+from functools import cache, lru_cache
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -27,6 +28,9 @@ LARGEST_BYTES = 1_000_000
 NAME_LENGTH = 128           # of a name in a key
 TEXT_LENGTH = 300           # of a reason (`why`)
 LARGEST_NUMBER = 1 << 53    # every JSON library keeps an integer up to this
+
+KEPT_AT_MOST = 16
+"""So many decoded documents are kept: an agent that waits reads the same ones each second, mostly unchanged."""
 
 READINESS = frozenset({READY, NOT_READY, OVER})
 
@@ -77,6 +81,7 @@ def events_prefix() -> str:
     return f"{LAYOUT}/events/"
 
 
+@lru_cache(KEPT_AT_MOST)
 def event_digest(source: str, event_id: str) -> str:
     """Given an event, return its name in the store, 32 hexadecimal digits: the same for every spelling of its id."""
     return _digest(f"{source}\n{fold_case(event_id)}")[:32]
@@ -130,7 +135,8 @@ class Holder:
 
     `event`: its digest; `machines`: the folded names of all machines it names; `members`: folded name -> those of the
     group that have entered; `not_before`: RFC 3339 or "", for people; `taken_from`: the silent machines whose entry
-    made room for it.
+    made room for it; `waits`: no slot was free when it was entered, and one that becomes free is its. A grant that was
+    lost comes back in no case: other machines' grants may have been lost with it.
     """
 
     event: str
@@ -140,6 +146,7 @@ class Holder:
     machines: tuple[str, ...] = ()
     members: Mapping[str, SlotMember] = field(default_factory=_nothing)
     taken_from: tuple[str, ...] = ()
+    waits: bool = False
     extra: Mapping[str, Any] = field(default_factory=_nothing)
 
     @property
@@ -222,33 +229,39 @@ def encode(document: FleetDocument) -> bytes:
 
 def decode_member(key: str, value: bytes) -> MemberDocument:
     """Given a key and what the store holds there, return the member's entry. Raise UnusableDocument."""
-    return _decode(key, value, lambda given: _member(given))
+    return _decode(key, value, _member)
 
 
+@lru_cache(KEPT_AT_MOST)
 def decode_slots(key: str, value: bytes) -> SlotsDocument:
     """Given a key and what the store holds there, return the group's slots. Raise UnusableDocument."""
-    return _decode(key, value, lambda given: _slots(given))
+    return _decode(key, value, _slots)
 
 
+@lru_cache(KEPT_AT_MOST)
 def decode_event(key: str, value: bytes) -> EventDocument:
     """Given a key and what the store holds there, return the shared event. Raise UnusableDocument."""
-    return _decode(key, value, lambda given: _event(given))
+    return _decode(key, value, _event)
 
 
 def _as_json(noun: Any) -> dict[str, Any]:
     """The members of a dataclass, and beside them those it does not know. What is as it is by default is left out: each
     byte of an entry stays in the history of an etcd, once an hour and member. By its holders a document of slots is
     known, so they stay, also when there are none."""
-    known = {one.name: _value(getattr(noun, one.name)) for one in fields(noun)
-             if one.name != "extra" and (one.name == "holders" or not _is_default(one, getattr(noun, one.name)))}
-    return {**noun.extra, **known}
+    given = ((name, getattr(noun, name), default) for name, default in _members_of(noun.__class__))
+    return {**noun.extra, **{name: _value(value) for name, value, default in given if value != default}}
 
 
-def _is_default(one: Field[Any], value: Any) -> bool:
-    return value == one.default if one.default is not MISSING else isinstance(value, Mapping) and not value
+@cache
+def _members_of(kind: type) -> tuple[tuple[str, Any], ...]:
+    """The members of a dataclass with what they are by default: those that stay have none."""
+    return tuple((one.name, MISSING if one.name == "holders" else _EMPTY if one.default_factory is _nothing
+                  else one.default) for one in fields(kind) if one.name != "extra")
 
 
 def _value(value: Any) -> Any:
+    if value is None or isinstance(value, (str, int)):
+        return value
     if isinstance(value, tuple):
         return [_value(one) for one in value]
     if isinstance(value, Mapping):
@@ -339,7 +352,7 @@ def _slot_member(given: _Given) -> SlotMember:
 def _holder(given: _Given) -> Holder:
     return Holder(given.take("event", str), given.take("granted", bool), given.take("kind", str, ""),
                   given.time("not_before"), given.texts("machines"), given.each("members", _slot_member),
-                  given.texts("taken_from"), given.rest())
+                  given.texts("taken_from"), given.take("waits", bool, False), given.rest())
 
 
 def _slots(given: _Given) -> SlotsDocument:

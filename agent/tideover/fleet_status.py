@@ -219,8 +219,8 @@ def _missing_consents(reading: FleetReading) -> Iterable[str]:
         without = [name for name in event.resources if not _machine(name, event.members.get(fold_case(name)),
                                                                     reading)["has_agent"]]
         if without:
-            yield (f"{what} names {_listed(without)}, for which no agent has written to the store: it is not "
-                   "acknowledged without them, or with tideover acknowledge --alone")
+            yield (f"{what} names {_listed(without)}, for which no agent has written to the store: it waits for "
+                   "them, unless tideover acknowledge --alone is used")
         for name in names:
             own = event.members.get(name)
             if own is not None and own.state == NOT_READY and phases.get(name) == Phase.HELD.value:

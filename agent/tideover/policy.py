@@ -88,11 +88,13 @@ class Policy:
 def names_me(event: Event, me: str) -> bool:
     """Given an event, say whether it concerns the VM called `me`: whole names, without case (Azure varies it; see
     `fold_case`). A VM without a name is named by nothing."""
-    return bool(me) and any(fold_case(name) == fold_case(me) for name in event.resources)
+    folded = fold_case(me)
+    return bool(me) and any(fold_case(name) == folded for name in event.resources)
 
 
 def names_others(event: Event, me: str) -> bool:
-    return any(fold_case(name) != fold_case(me) for name in event.resources)
+    folded = fold_case(me)
+    return any(fold_case(name) != folded for name in event.resources)
 
 
 def _spared(spec: HookSpec, event: Event) -> bool:

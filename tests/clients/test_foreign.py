@@ -77,9 +77,10 @@ PACES = {"cancelled": 2, "freeze-without-notice": 8}        # a client needs a m
 
 
 def test_requests_sees_every_scenario_through_with_a_pooled_connection(tmp_path):
-    """Each begins, is let go ahead, starts and ends, but for those that say otherwise."""
+    """Each begins, is let go ahead, starts and ends, but for those that say otherwise. The availability set has three
+    services and is read in tests/test_cli_simulate.py."""
     pytest.importorskip("requests")
-    assert set(SHOWN) | {"metadata-faults"} == set(scenario_names())
+    assert set(SHOWN) | {"metadata-faults", "availability-set"} == set(scenario_names())
     for scenario, kinds in SHOWN.items():
         with simulated(tmp_path, scenario, "--pace", str(PACES.get(scenario, 20))) as place:
             done = place.run(sys.executable, "-c", WITH_REQUESTS)

@@ -10,6 +10,7 @@ import gc
 import json
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,26 @@ def serve() -> None:
     gc.freeze()
     for line in sys.stdin:
         asked = json.loads(line)
+        if "socket" in asked:
+            if os.fork() == 0:
+                take_over_from(asked["socket"])
+                serve()
+                os._exit(0)
+            continue
         pid = os.fork()
         if pid == 0:
             become_agent(asked)
         print(json.dumps({"pid": pid}), flush=True)
         tell_of(pid)
+
+
+def take_over_from(path: str) -> None:
+    """A second process like this one, with what is loaded: it is asked by a socket instead of standard input."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(path)
+        os.dup2(connection.fileno(), 0)
+        os.dup2(connection.fileno(), 1)
+    sys.stdin, sys.stdout = os.fdopen(0, closefd=False), os.fdopen(1, "w", closefd=False)
 
 
 def tell_of(pid: int) -> None:
@@ -65,7 +81,7 @@ def become_agent(asked: dict[str, Any]) -> None:
         faulthandler.register(signal.SIGUSR1)       # where all threads are, for the story of a life that hangs
         played = PlayedTime(home / "time")
         play(played)
-        for module in (startup, runner, orphans):        # wherever the product asks which boot this is
+        for module in (agent, startup, runner, orphans):        # wherever the product asks which boot this is
             assert module.read_boot_id is clocks.read_boot_id
             module.read_boot_id = lambda: str(asked["boot_id"])     # type: ignore[attr-defined]
         factor = float(asked["poll_factor"])

@@ -17,6 +17,7 @@ from faults.played_time import PlayedTime, real_s
 from tideover import effects as fx, observations as ob
 from tideover.daemon import main, startup
 from tideover.daemon.agent import Agent
+from tideover.fleet.etcd import EtcdStore
 from tideover.hooks import runner
 from tideover.hooks.orphans import RunFiles
 from tideover.hooks.state_directory import StateDirectories
@@ -44,6 +45,8 @@ def _put_right(points: Points) -> None:
     points.remark([f"-- right {real_s():.6f}"])
 
 
+STORE_REQUESTS = {"/v3/kv/txn": "store write", "/v3/kv/range": "", "/v3/maintenance/status": ""}
+
 DAY_S = 86_400.0
 BEFALLS: dict[str, Callable[[Points], None]] = {
     "death": lambda points: os.kill(os.getpid(), signal.SIGKILL),
@@ -67,7 +70,7 @@ class Points:
         self._first_run = file.with_name(f"{file.name}.first-run")
         self._seen: Counter[str] = Counter()
         self._passed = 0
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
 
     def _same_in_every_life(self, name: str) -> str:
         """The first run's number is the second at which the journal was made: runs are counted from there."""
@@ -79,7 +82,7 @@ class Points:
         return int(self._first_run.read_text())
 
     def passing(self, name: str) -> None:
-        with self._lock:
+        with self.lock:
             name = self._same_in_every_life(name)
             self._seen[name] += 1
             again = f" ({self._seen[name]})" if self._seen[name] > 1 else ""
@@ -108,12 +111,14 @@ class PointedDatabase:
         word = sql.split()[0]
         if word == "COMMIT":
             POINTS.passing(f"{self.about}: written, not committed")
+            with POINTS.lock:           # no point of another thread lies between a commit and what is remarked of it
+                done = self._db.execute(sql, *values)
+                POINTS.remark(self.begun)
+                POINTS.passing(f"{self.about}: committed")
+            return done
         done = self._db.execute(sql, *values)
         if word == "BEGIN":
             POINTS.passing(f"{self.about}: begun")
-        elif word == "COMMIT":
-            POINTS.remark(self.begun)
-            POINTS.passing(f"{self.about}: committed")
         elif word == "DELETE" or (word == "INSERT" and not self._db.in_transaction):
             POINTS.passing(f"alone: {word.lower()}")
         return done
@@ -202,15 +207,15 @@ def wire(points: Points) -> None:
         POINTS.passing(f"hook {order.trace.title}: runs, no trace yet")
         return process
 
-    def putrequest_and_note(self: Any, method: str, *rest: Any, **more: Any) -> None:
-        self.of_method = method
-        putrequest(self, method, *rest, **more)
+    def putrequest_and_note(self: Any, method: str, url: str, *rest: Any, **more: Any) -> None:
+        self.of_what = "" if method != "POST" else STORE_REQUESTS.get(url, "POST")
+        putrequest(self, method, url, *rest, **more)
 
     def answer_and_pass(self: Any) -> Any:
-        if self.of_method == "POST":
-            POINTS.passing("POST: sent, no answer yet")
+        if self.of_what:
+            POINTS.passing(f"{self.of_what}: sent, no answer yet")
         response = getresponse(self)
-        if self.of_method == "POST":
+        if self.of_what == "POST":
             POINTS.passing("POST: answered, nobody told")
         return response
 
@@ -220,6 +225,21 @@ def wire(points: Points) -> None:
     _after(RunFiles, "write", lambda trace: f"trace {trace.of.title}: written")
     _after(RunFiles, "erase", lambda of: f"trace {of.title}: erased")
     _after(StateDirectories, "discard", lambda name: f"state directory of {name}: retired")
+    for name in ("put", "delete"):
+        _around_write(name)
+
+
+def _around_write(name: str) -> None:
+    """Each request that changes the fleet's store."""
+    do = getattr(EtcdStore, name)
+
+    def pass_and_do(self: Any, key: str, *rest: Any) -> Any:
+        POINTS.passing(f"store {name} {key}: not yet")
+        done = do(self, key, *rest)
+        POINTS.passing(f"store {name} {key}: done")
+        return done
+
+    setattr(EtcdStore, name, pass_and_do)
 
 
 def _after(owner: type, name: str, words: Callable[[Any], str]) -> None:

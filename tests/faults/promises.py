@@ -17,10 +17,14 @@ WRITE_S = 0.005         # a hook's stamp is taken before its line is written
 
 def check(life: Life, here: Stage, *, rebooted: bool = False) -> None:
     """Given a life and the stage on which it has been played, whose agent has ended, raise if a promise was broken."""
-    broken = [*_agent(here), *_hooks(here), *_acknowledgements(life, here), *_record(life, here, rebooted),
-              *_stops(here), *_wrong_clock(here)]
+    broken = [*of_machine(life, here, rebooted=rebooted), *_acknowledgements(life, here), *_stops(here), *_wrong_clock(here)]
     if broken:
         raise AssertionError("; ".join(broken) + "\n" + here.story())
+
+
+def of_machine(life: Life, here: Stage, *, rebooted: bool = False) -> list[str]:
+    """Given the same, return what was broken of its hooks and its record."""
+    return [*_agent(here), *_hooks(here), *_record(life, here, rebooted)]
 
 
 def _agent(here: Stage) -> list[str]:
@@ -52,14 +56,14 @@ def _acknowledgements(life: Life, here: Stage) -> list[str]:
         own = [post for post in posts if event_id.encode() in post.body]
         if not wanted:                      # what was sent for one that had gone meanwhile, the platform has refused
             own = [one for one in own if any(done.event_id == event_id for done in here.metadata.acknowledgements)]
-        if not wanted <= len(own) <= wanted + (wanted and _lost(here, event_id)):
+        if not wanted <= len(own) <= wanted + (wanted and lost(here, event_id)):
             broken.append(f"{event_id} was acknowledged {len(own)} times")
         broken += [f"{event_id} was acknowledged while {name} was not prepared" for post in own
-                   for name in life.recovers if not _is_prepared(here, name, post.at)]
+                   for name in life.recovers if not is_prepared(here, name, post.at)]
     return broken
 
 
-def _lost(here: Stage, event_id: str) -> int:
+def lost(here: Stage, event_id: str) -> int:
     """How often the agent died before it had written down the platform's answer."""
     points = here.points()
     known = next((place for place, line in enumerate(points) if f"{event_id} acknowledged" in line
@@ -67,7 +71,7 @@ def _lost(here: Stage, event_id: str) -> int:
     return sum(line.startswith("-- death") for line in points[:known])
 
 
-def _is_prepared(here: Stage, name: str, at: float) -> bool:
+def is_prepared(here: Stage, name: str, at: float) -> bool:
     before = [line for line in here.lines() if line[1] == name and float(line[0]) <= at + WRITE_S]
     return bool(before) and before[-1][2] == "prepare-ended" and before[-1][4] == "0"
 

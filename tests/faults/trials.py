@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -14,7 +15,6 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -64,28 +64,47 @@ runtime = "{home}/run"
 """
 
 
-@dataclass
 class Starter:
-    """The process that forks agents (see `launcher`). One agent at a time."""
+    """The process that forks agents (see `launcher`). One agent at a time; `fork` gives another one that has all loaded."""
 
-    process: subprocess.Popen[str] = field(default_factory=lambda: subprocess.Popen(
-        [sys.executable, "-m", "faults.launcher"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONPATH": f"{TESTS.parent / 'agent'}:{TESTS}"}))
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "faults.launcher"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env={**os.environ, "PYTHONPATH": f"{TESTS.parent / 'agent'}:{TESTS}"})
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._asks, self._answers = self._process.stdin, self._process.stdout
+
+    def fork(self) -> ForkedStarter:
+        return ForkedStarter(self)
+
+    def write(self, what: dict[str, Any]) -> None:
+        self._asks.write(json.dumps(what) + "\n")
+        self._asks.flush()
 
     def ask(self, what: dict[str, Any]) -> int:
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(what) + "\n")
-        self.process.stdin.flush()
+        self.write(what)
         return int(self.next()["pid"])
 
     def next(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        return dict(json.loads(self.process.stdout.readline()))
+        return dict(json.loads(self._answers.readline()))
 
     def close(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
+        self._asks.close()
+        self._process.wait()
+
+
+class ForkedStarter(Starter):
+    def __init__(self, of: Starter) -> None:
+        with tempfile.TemporaryDirectory() as home, socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(f"{home}/starter")
+            listener.listen()
+            of.write({"socket": f"{home}/starter"})
+            self._connection, _ = listener.accept()
+        self._asks, self._answers = self._connection.makefile("w"), self._connection.makefile()
+
+    def close(self) -> None:
+        self._connection.shutdown(socket.SHUT_RDWR)
+        self._connection.close()
 
 
 class Stage:
@@ -95,18 +114,20 @@ class Stage:
     `pointed`: whether the agent passes points; without, it is as it is shipped but for its clocks.
     `reboots`: what has died is taken for the whole machine: its hooks are gone, the boot is another.
     `stopped_s`: how long a stopped agent stays so.
+    `metadata`: of another stage's availability set.
     `poll_factor`: what the polling interval is multiplied by; the configuration allows none below 50 ms.
     """
 
     def __init__(self, starter: Starter, *, at: str = "", befall: str = "", again_at: str = "", reboots: bool = False,
                  stopped_s: float = 1.3, start_after_s: float = 0.15, policy: str = "", deadline: str = "20s",
-                 settle: str = "100ms", more: str = "", pointed: bool = True, poll_factor: float = 1.0) -> None:
+                 settle: str = "100ms", more: str = "", pointed: bool = True, poll_factor: float = 1.0,
+                 metadata: MetadataService | None = None) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="tideover-life-"))
         self.time = PlayedTime(self.home / "time")
         self.at, self.befall, self.again_at, self.reboots, self.stopped_s = at, befall, again_at, reboots, stopped_s
         self.poll_factor = poll_factor
         self.boot, self.boot_id = 1, str(uuid.uuid4())
-        self.metadata = MetadataService("vm-1", "11111111-2222-3333-4444-555555555555", now=self.time.outside_s,
+        self.metadata = metadata or MetadataService("vm-1", "11111111-2222-3333-4444-555555555555", now=self.time.outside_s,
                                         start_after_acknowledge_s=start_after_s)
         self.time_server = TimeServer(now=self.time.outside_s)
         self.starts, self.deaths, self.pointed = 0, 0, pointed
@@ -291,9 +312,9 @@ class Stage:
 
     def let_it_rest(self) -> None:
         """A stop or a leap at the very end may have made an event of its own: wait for its end, too."""
-        self.until(self._is_at_rest, 5.0, must=False)
+        self.until(self.is_at_rest, 5.0, must=False)
 
-    def _is_at_rest(self) -> bool:
+    def is_at_rest(self) -> bool:
         """Nothing is open, and the agent has done nothing for a moment: what was noticed last is taken in."""
         with contextlib.suppress(OSError):
             if time.time() - (self.home / "points").stat().st_mtime < QUIET_S:

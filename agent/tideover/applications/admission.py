@@ -100,7 +100,7 @@ class Admission:
     def why_too_often(self, name: str) -> str:
         """An application that may take part connects now: return why it has to wait ("": it has not)."""
         pace = self._paces.setdefault(name, HelloPace())        # names of tables: few
-        return "" if pace.is_free() else f"{name} connects too often, which may be once a second"
+        return "" if pace.is_free() else f"{name} connects too often: more than once a second"
 
     def _counted_as(self, user: User) -> User:
         now_s = time.monotonic()

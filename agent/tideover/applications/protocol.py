@@ -83,7 +83,7 @@ def _read_hello(found: dict[str, object]) -> Hello:
     if not isinstance(instance, str) or len(instance) > INSTANCE_AT_MOST or not (instance or listens):
         raise ViolationError("hello without an instance, a random text for each process")
     if not instance.isprintable():          # halves of surrogate pairs among them, which no database can hold
-        raise ViolationError("hello with an instance that is not of printable characters")
+        raise ViolationError("hello with an instance that has characters that are not printable")
     number = protocol if isinstance(protocol, int) and not isinstance(protocol, bool) else None
     return Hello(name, instance, listens, number)
 

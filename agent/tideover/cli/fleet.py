@@ -108,7 +108,8 @@ def release_command(loaded: Loaded, member: str, yes: bool, as_json: bool) -> in
 
         def act(sure: bool) -> None:
             if not sure:
-                raise UnconfirmedError(what, "other machines can then be away while it is", "Add --yes to confirm.")
+                raise UnconfirmedError(what, "other machines may then be away at the same time",
+                                       "Add --yes to confirm.")
             if not yes and administration.has_written_lately(store, entries):
                 raise TideoverError(what, "it has written to the store within the last minute, so its agent runs",
                                     "Run tideover recover there, or add --yes.")

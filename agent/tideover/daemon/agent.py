@@ -200,9 +200,10 @@ class Agent:
         if settings.store is None:
             return None
         from tideover.fleet.member import Member, MemberSettings
-        from tideover.fleet.store import open_store
+        from tideover.fleet.store import load_store_module
+        store = load_store_module(settings)
         return Member(MemberSettings(settings.group, settings.slots, settings.takeover_s),
-                      lambda: open_store(settings), read_boot_id(), __version__, self.post, self.clocks.moment,
+                      lambda: store.open_store(settings), read_boot_id(), __version__, self.post, self.clocks.moment,
                       self._trouble("fleet"), pauses=lambda: self._pauses, failed_hooks=self._failed_hooks,
                       requested=self._on_store_request)
 
@@ -336,6 +337,12 @@ class Agent:
                        "failures": polling.failures if polling else 0, "reason": polling.reason if polling else ""},
             "fleet": self._fleet_status(),
         }
+
+    @property
+    def reaches_store(self) -> bool:
+        """Whether there is a fleet, and its store answered last time."""
+        status = self.fleet.status if self.fleet is not None else None
+        return status is not None and status.last_good is not None and status.failing_since is None
 
     def _fleet_status(self) -> StoreStatusDocument | None:
         settings = self.settings.fleet

@@ -221,12 +221,14 @@ class AgentProcess:
                                      reason="an event is open; the configuration is applied when it is over")
 
     def _may_change(self, state: State) -> bool:
-        """What is not written yet lives in the present agent only."""
-        return self._waiting is not None and is_between_events(state) and not self._agent.engine.trouble
+        """What is not written yet lives in the present agent only, and the store that it knows may be no longer
+        configured in the next one."""
+        return (self._waiting is not None and is_between_events(state) and not self._agent.engine.trouble
+                and not (state.leaving and self._agent.reaches_store))
 
     def _change(self) -> None:
         """A new agent takes the old one's place and goes on with the figures of the process; where it cannot, the old
-        configuration holds."""
+        configuration holds. ImportError: it needs a module whose file was removed or replaced since the start."""
         wanted, self._waiting = self._waiting, None
         assert wanted is not None
         before, held = self._agent, self._loaded
@@ -234,7 +236,7 @@ class AgentProcess:
         before.close(wanted.settings)
         try:
             self._replace(before, wanted)
-        except (TideoverError, OSError, RuntimeError) as trouble:
+        except (TideoverError, ImportError, OSError, RuntimeError) as trouble:
             before.log.error("configuration.refused", reason=trouble)
             self._restore(before, held)
         self._agent.log.info("configuration.read", file=self._loaded.file or "none")

@@ -76,11 +76,15 @@ class AckAnswered:
 
 @dataclass(frozen=True, slots=True)
 class Paused:
+    """The machine was paused."""
+
     pause: Pause
 
 
 @dataclass(frozen=True, slots=True)
 class ClockChecked:
+    """A clock check has ended."""
+
     check: ClockCheck
 
 
@@ -442,8 +446,9 @@ def remember(case: Case, seen: CaseInput, policy: Policy, now: Moment) -> Case:
         case Began(event):
             return replace(case, event=event, agent_was_down=False)
         case Scheduled(event):
-            known = replace(case, event=event, agent_was_down=False, rebooted=case.rebooted
-                            and not _awaits_platform(case))
+            rebooted = case.rebooted and not _awaits_platform(case)
+            is_news = case.agent_was_down or rebooted != case.rebooted or event != case.event
+            known = replace(case, event=event, agent_was_down=False, rebooted=rebooted) if is_news else case
             if known.phase in (Phase.SCHEDULED, Phase.WAITING_FOR_SLOT):
                 return ENTRIES[known.phase](known, policy, now)
             did_not_count = known.phase is Phase.UNCONFIRMED and seen.asked_raw_s >= known.lost_raw_s

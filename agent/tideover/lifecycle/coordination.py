@@ -1,8 +1,9 @@
 """What one event wants of the fleet (slot, readiness, claim), and what the store's news put into its record. Pure."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from tideover.effects import Coordinate, SlotWish
 from tideover.lifecycle.state import CLAIMING, AckState, Case, FleetState, Phase
@@ -13,7 +14,8 @@ from tideover.policy import Policy, names_me
 NOTHING_TO_PREPARE = "nothing to prepare"
 NO_SLOT, NO_STORE = "its group has granted it no slot", "the fleet's store cannot be used"
 ENTERED = frozenset({SlotState.GRANTED, SlotState.NOT_GRANTED})
-ACCEPTED_STATUS, REFUSED_STATUS = 200, 400
+ACCEPTED_STATUS = 200
+WRITTEN_STATUS: Mapping[AckState, int] = MappingProxyType({AckState.ACCEPTED: ACCEPTED_STATUS, AckState.REFUSED: 400})
 """What an answer of the platform is written down as: the documents have its status code."""
 
 WORDS: dict[Phase, str] = {
@@ -24,16 +26,21 @@ WORDS: dict[Phase, str] = {
 
 
 def with_fleet(case: Case, policy: Policy, me: str) -> Case:
-    """Given a case, the policy and this VM's name, return it with what the fleet has to do with it."""
+    """Given a case, the policy and this VM's name, return it with what the fleet has to do with it. An event into whose
+    document this machine has written stays shared, whatever it names later."""
     rules = policy.fleet
     if rules is None or not case.announced or not names_me(case.event, me):
         return replace(case, fleet=None) if case.fleet is not None else case
     known = case.fleet or FleetState()
     prepares = policy.acts_on(case.event.kind) and not policy.observes and bool(policy.hooks_for(case.event))
     was_prepared = known.takes_slot and (case.phase in CLAIMING or case.phase is Phase.RECOVERING)
-    fleet = replace(known, is_shared=policy.waits_for_peers(case.event, me), is_limited=rules.slots > 0,
-                    takes_slot=prepares or was_prepared, waives_slot=rules.waives_slot)
-    return case if fleet == case.fleet else replace(case, fleet=fleet)
+    has_written = rules.is_together and known.view.says != ""
+    is_shared, takes_slot = policy.waits_for_peers(case.event, me) or has_written, prepares or was_prepared
+    if case.fleet is known and (known.is_shared, known.is_limited, known.takes_slot, known.waives_slot) == (
+            is_shared, rules.slots > 0, takes_slot, rules.waives_slot):
+        return case
+    return replace(case, fleet=replace(known, is_shared=is_shared, is_limited=rules.slots > 0, takes_slot=takes_slot,
+                                       waives_slot=rules.waives_slot))
 
 
 def coordination(case: Case, fleet: FleetState) -> Coordinate | None:
@@ -48,9 +55,12 @@ def coordination(case: Case, fleet: FleetState) -> Coordinate | None:
         result=_result_of(case), due_raw_s=None if case.began else case.due_raw_s)
 
 
-def leaving(case: Case) -> Coordinate | None:
-    """Given a case that is over, return what gives back all that the store has of it; None: nothing can be there."""
-    fleet = case.fleet
+def leaving(case: Case, policy: Policy) -> Coordinate | None:
+    """Given a case of this machine's that is over, return what gives back all that the store has of it; None: nothing
+    can be there. Of an event that had come to name other machines alone, everything may be."""
+    fleet, rules = case.fleet, policy.fleet
+    if fleet is None and rules is not None and case.announced:
+        fleet = FleetState(is_shared=rules.is_together, is_limited=rules.slots > 0)
     if fleet is None or not fleet.uses_store:
         return None
     return Coordinate(
@@ -108,7 +118,7 @@ def _readiness_of(case: Case, fleet: FleetState) -> tuple[str | None, str]:
 
 
 def _result_of(case: Case) -> int | None:
-    return {AckState.ACCEPTED: ACCEPTED_STATUS, AckState.REFUSED: REFUSED_STATUS}.get(case.ack)
+    return WRITTEN_STATUS.get(case.ack)
 
 
 def view_of(case: Case, view: FleetView) -> FleetView:
@@ -150,7 +160,7 @@ SLOT_ENTRIES = {
 }
 
 
-LOST = "the store shows the grant no more: another machine took it over, or the store was emptied or restored"
+LOST = "the store no longer shows the grant: another machine took it over, or the store was emptied or restored"
 
 
 def _slot_news(before: SlotState, now: SlotState) -> Iterator[tuple[EntryKind, str]]:

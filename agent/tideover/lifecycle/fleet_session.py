@@ -101,6 +101,8 @@ class BackOff:
     conflicts: int
 
 
+NOTHING_KNOWN, UNSEEN = FleetView(), Silence()
+
 Operation = ReadKey | WriteKey | BackOff
 Session = Generator[Operation, "StoredValue | bool | None", FleetView]
 Document = TypeVar("Document", SlotsDocument, EventDocument)
@@ -152,7 +154,7 @@ class FleetSessions:
 
     def __init__(self, me: FleetMember, takeover_s: float | None, new_write: Callable[[], str],
                  raw_s: Callable[[], float], memory: FleetMemory | None = None) -> None:
-        self.me, self._takeover_s = me, takeover_s
+        self.me, self._takeover_s, self._slots_key = me, takeover_s, slots_key(me.group)
         self._new_write, self._raw_s = new_write, raw_s
         self.memory = memory or FleetMemory()
 
@@ -162,10 +164,10 @@ class FleetSessions:
         """Given what this machine wants for an event, and the usual interval between two sessions, write it down and
         return what the store says. `coordinated`: the digests of all events that this machine has anything to write
         for; None: that is not known yet."""
-        view = FleetView()
+        view = NOTHING_KNOWN
         if wish.slot is not SlotWish.NONE:
             slot, taken_from = yield from self._slot(wish, coordinated)
-            view = replace(view, slot=slot, taken_from=taken_from)
+            view = FleetView(slot, taken_from)
         if wish.is_shared:
             view = yield from self._event(wish, view, interval_s)
         if wish.leaves:
@@ -174,7 +176,7 @@ class FleetSessions:
 
     def _slot(self, wish: Coordinate, coordinated: frozenset[str] | None) -> Generator[
             Operation, StoredValue | bool | None, tuple[SlotState, str]]:
-        key = slots_key(self.me.group)
+        key = self._slots_key
         for conflicts in range(1, CONFLICTS_AT_MOST + 1):
             read = yield from _read(key)
             stored = _slots_of(key, read)
@@ -251,23 +253,23 @@ class FleetSessions:
         """Whether the claimant, and another machine of this one's name, have been silent for long enough."""
         now_raw_s, memory, claim = self._raw_s(), self.memory, event.acknowledgement
         own = event.members.get(self.me.folded)
-        memory.claims[digest] = memory.claims.get(digest, Silence()).after(
-            None if claim is None else (claim.by, claim.n, claim.result), began_raw_s, now_raw_s, interval_s)
-        memory.rivals[digest] = memory.rivals.get(digest, Silence()).after(
-            (own.vm_id, own.rival) if own is not None and own.rival else None, began_raw_s, now_raw_s, interval_s)
-        return (memory.claims[digest].observed_s >= CLAIMANT_SILENT_S,
-                memory.rivals[digest].observed_s >= RIVAL_SILENT_S)
+        observed_s = []
+        for known, seen in ((memory.claims, None if claim is None else (claim.by, claim.n, claim.result)),
+                            (memory.rivals, (own.vm_id, own.rival) if own is not None and own.rival else None)):
+            silence = known.get(digest, UNSEEN)
+            if silence.seen is not None or seen is not None:
+                silence = known[digest] = silence.after(seen, began_raw_s, now_raw_s, interval_s)
+            observed_s.append(silence.observed_s)
+        return observed_s[0] >= CLAIMANT_SILENT_S, observed_s[1] >= RIVAL_SILENT_S
 
     def _view_of(self, event: EventDocument, wish: Coordinate, view: FleetView) -> FleetView:
         waiting, claim = not_ready(event), event.acknowledgement
         own = event.members.get(self.me.folded)
         says = own.state if own is not None and own.vm_id == self.me.vm_id else ""
-        view = replace(view, says=says, not_ready=waiting[:NAMED_AT_MOST], not_ready_count=len(waiting),
-                       is_too_late=is_too_late(event, self.me, wish))
-        if claim is None:
-            return view
-        return replace(view, claim=claim.n, claimed_by=claim.by or "", claim_is_mine=is_mine(claim, self.me),
-                       result=claim.result)
+        claimed = (0, "", False, None) if claim is None else (
+            claim.n, claim.by or "", is_mine(claim, self.me), claim.result)
+        return FleetView(view.slot, view.taken_from, says, waiting[:NAMED_AT_MOST], len(waiting), *claimed,
+                         is_too_late=is_too_late(event, self.me, wish))
 
     # --- before an acknowledgement is sent
 
@@ -276,7 +278,7 @@ class FleetSessions:
         slot, and its claim with everyone's consent. Nothing is written."""
         read_raw_s, digest = self._raw_s(), event_digest(wish.source, wish.event_id)
         if wish.slot is not SlotWish.NONE:
-            key = slots_key(self.me.group)
+            key = self._slots_key
             holder = _slots_of(key, (yield from _read(key))).holder(digest)
             own = holder.members.get(self.me.folded) if holder is not None else None
             if holder is None or own is None or own.vm_id != self.me.vm_id or own.released or not holder.granted:
@@ -296,7 +298,8 @@ class FleetSessions:
     def beat(self, entry: MemberDocument, pauses: int = 0) -> Generator[Operation, StoredValue | bool | None, None]:
         """Given this machine's entry and how many of its pauses were detected so far, write it; its `beat` follows from
         the one that is there. After a silence the slots are written first, unchanged: a takeover of this machine's slot
-        that was decided in that silence, and whose request is still under way, then comes too late."""
+        that was decided in that silence, and whose request is still under way, then comes too late. What it had in
+        another group is given back first: after that nothing says which one it was."""
         began, key = (self._raw_s(), pauses), member_key(entry.name, entry.vm_id)
         last = self.memory.beaten
         was_silent = last is None or last[1] != pauses or began[0] - last[0] >= RETURNS_AFTER_S
@@ -307,6 +310,9 @@ class FleetSessions:
             known = decode_member(key, read.value) if read.value is not None else None
             newer = replace(entry, beat=known.beat + 1, extra=known.extra) if known is not None else entry
             self.memory.named.update(known.events if known is not None else ())
+            if known is not None and slots_key(known.group) != slots_key(self.me.group):
+                yield from self._change(slots_key(known.group), decode_slots,
+                                        lambda slots: give_back_past(slots, self.me, frozenset()))
             if (yield from self._write(key, newer, read)):
                 self.memory.beaten = began
                 return
@@ -342,7 +348,7 @@ class FleetSessions:
 
     def _renew_slots(self) -> Generator[Operation, StoredValue | bool | None, None]:
         """Write the slots as they are, if this machine has one."""
-        key = slots_key(self.me.group)
+        key = self._slots_key
         for conflicts in range(1, CONFLICTS_AT_MOST + 1):
             read = yield from _read(key)
             try:
@@ -372,7 +378,7 @@ class FleetSessions:
 
     def resume(self, event_id: str, digest: str) -> None:
         """An event that was open when this process started: what the one before it sent may still be carried out."""
-        keys = slots_key(self.me.group), event_key(digest)
+        keys = self._slots_key, event_key(digest)
         self.memory.resumed.update((key, event_id) for key in keys)
 
 

@@ -288,7 +288,7 @@ def advance_hooks(state: State, policy: Policy, now: Moment) -> State:
     """Given the state, return it with every hook started, stopped or released that is due."""
     if policy.observes:
         state = _withdraw_unstarted(state)
-    else:
+    elif any(case.phase is Phase.PREPARING for case in state.cases.values()):
         state = _begin_prepare(_shrink_deadlines(state, policy, now), policy, now)
     if state.claimed():
         return state
@@ -315,13 +315,14 @@ def _shrink_deadlines(state: State, policy: Policy, now: Moment) -> State:
     for hook in open_:
         if hook.stage not in (Stage.PREPARING, Stage.PREPARE_RETRY):
             continue
-        until_raw_s = now.raw_s + retry_until_s(hook.spec, left_s, remaining)
+        known, until_raw_s = hook, now.raw_s + retry_until_s(hook.spec, left_s, remaining)
         if until_raw_s < hook.until_raw_s - SHORTENED_LIMIT_S:
             hook = replace(hook, until_raw_s=until_raw_s)
         limit_s = rest_limit_s(hook.spec, now.raw_s - hook.begun_raw_s, left_s, remaining)
         if hook.stage is Stage.PREPARING and limit_s < hook.limit_s - SHORTENED_LIMIT_S:
             hook = replace(hook, limit_s=limit_s)
-        state = state.with_hook(hook)
+        if hook is not known:
+            state = state.with_hook(hook)
     return state
 
 

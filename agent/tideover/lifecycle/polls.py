@@ -108,7 +108,8 @@ def _in_known_spelling(transition: Transition, events: tuple[Event, ...]) -> lis
     if not events:
         return []
     known = {fold_case(event_id): event_id for event_id in (*_remembered(transition), *transition.state.cases)}
-    return [replace(event, id=known.setdefault(fold_case(event.id), event.id)) for event in events]
+    spelt = [(event, known.setdefault(fold_case(event.id), event.id)) for event in events]
+    return [event if event.id == spelling else replace(event, id=spelling) for event, spelling in spelt]
 
 
 def _note_spelling(transition: Transition, event_id: str, spelt: str) -> None:

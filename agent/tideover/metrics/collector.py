@@ -102,7 +102,7 @@ COUNTERS: dict[CounterName, tuple[str, tuple[str, ...]]] = {
                    ("cause", "announced")),
     CounterName.FLEET_ACKNOWLEDGEMENTS: ("Events of the fleet: acknowledged by this machine, by another one, or "
                                          "withheld.", ("outcome",)),
-    CounterName.FLEET_TAKEOVERS: ("What this machine took over of silent ones: a slot, or the claim to acknowledge.",
+    CounterName.FLEET_TAKEOVERS: ("Takeovers from silent machines by this one: a slot, or the claim to acknowledge.",
                                   ("of",)),
 }
 BUCKETS_S: dict[HistogramName, tuple[str, tuple[float, ...]]] = {
