@@ -85,7 +85,8 @@ FLOORS = (      # of docs/architecture.md: packages and modules, in the order in
         "engine.py", "sources", "hooks", "applications", "pause", "clock", "fleet", "journal", "api", "metrics",
         "simulator", "logs.py", "config_file.py", "sd_notify.py")),
     ("What several of them need of the system", (
-        "http_client.py", "http_server.py", "threads.py", "system", "winapi", "client.py", "client_windows.py")),
+        "http_client.py", "http_tls.py", "http_server.py", "lean_imports.py", "threads.py",
+        "system", "winapi", "client.py", "client_windows.py")),
     ("Decision, documents and values: no I/O", (
         "lifecycle", "timekeeping", "settings", "html", "status.py", "record.py", "documents.py", "findings.py",
         "fleet_documents.py", "fleet_status.py", "policy.py", "effects.py", "observations.py", "model.py",

@@ -531,15 +531,13 @@ class Walk:
         if member.running is not None or self.now_s - member.beat_s < BEAT_S:
             return False
         member.beat_s, member.beats = self.now_s, member.beats + 1
-        named = tuple(sorted(self.wanted(member).digests))
+        wanted = self.wanted(member)
+        named = tuple(event_digest(one.source, one.event_id) for one in wanted.coordinates if not one.leaves)
         self.to_its_end(member, self.sessions(member).beat(
             MemberDocument(member.name, member.vm_id, member.boot_id, member.group, self.slots, events=named)))
-        if self.chance.random() < 0.1:
-            self.leave_past(member)
+        if self.chance.random() < 0.2:
+            member.running, member.result = self.sessions(member).leave_past(wanted.digests), None
         return True
-
-    def leave_past(self, member: Member) -> None:
-        self.to_its_end(member, self.sessions(member).leave_past(self.wanted(member).digests))
 
     def to_its_end(self, member: Member, session: Generator[Any, Any, None]) -> None:
         member.running, member.running_for, member.result = session, None, None
@@ -698,7 +696,7 @@ class Walk:
                 break
         for _ in range(12 if self.restored_s >= 0 else 0):          # as each does from time to time
             for member in self.members:
-                self.leave_past(member)
+                self.to_its_end(member, self.sessions(member).leave_past(self.wanted(member).digests))
         for member in self.members:
             if member.state.cases or member.state.hooks or member.state.leaving:
                 raise Broken(f"J7: {member.name} has not come to its end: {member.state}")
@@ -721,17 +719,21 @@ class Walk:
 
     def look_at_slots(self, member: Member, old: SlotsDocument, new: SlotsDocument) -> None:
         for holder in new.holders:
-            known = old.holder(holder.event)
+            known = before = old.holder(holder.event)
             if known is not None and len(known.members) == 1 and known.members.get(member.name, ABSENT_SLOT).vm_id not in (
                     "", holder.members.get(member.name, ABSENT_SLOT).vm_id):
                 known = None                    # the entry of another machine of its name has been replaced
-            if known is not None and known.granted != holder.granted and (holder.granted or known.counts):
+            if known is not None and known.granted and not known.counts:
+                known = None                    # all its machines were released: it is granted anew, or not
+            if known is not None and known.granted != holder.granted and not known.waits:
                 raise Broken("J2: a grant was changed")
-            if holder.granted and holder.counts and (known is None or not known.counts):
+            if known is not None and holder.waits and not known.waits:
+                raise Broken("J2: a grant that was lost is waited for")
+            if holder.granted and holder.counts and (known is None or not known.granted):
                 others = used(one for one in new.holders if one.event != holder.event)
                 if others >= self.slots and used(new.holders) > others:
                     raise Broken(f"J2: {member.name} was granted a slot beside {others} others")
-            others_before = {name: one for name, one in known.members.items() if name != member.name} if known else {}
+            others_before = {name: one for name, one in before.members.items() if name != member.name} if before else {}
             others_after = {name: one for name, one in holder.members.items() if name != member.name}
             if others_before != others_after:
                 raise Broken(f"J8: {member.name} changed another one's part: {others_before} {others_after}")

@@ -64,13 +64,13 @@ class World:
             (source or SOURCE.format(kind=self.kind, endpoint=self.metadata.endpoint))
             + SURROUNDINGS.format(servers=servers, home=self.home, more=more, deadline=deadline))
 
-    def start(self, *, asks: bool = True) -> subprocess.Popen[bytes]:
-        """`asks`: wait until it has asked the metadata service."""
+    def start(self, *, asks: bool = True, package: Path = AGENT) -> subprocess.Popen[bytes]:
+        """`asks`: wait until it has asked the metadata service. `package`: the directory that the package lies in."""
         if not (self.home / "tideover.toml").exists():
             self.configure()
         with (self.home / "agent.log").open("ab") as log:
             agent = subprocess.Popen([sys.executable, "-m", "tideover", "run", "--config", str(self.home / "tideover.toml")],
-                                     env=environment(), stdout=log, stderr=log)
+                                     env=environment(package), stdout=log, stderr=log)
         self.agents.append(agent)
         asked = len(self.metadata.requests)
         if asks:
@@ -164,8 +164,8 @@ class World:
                     agent.wait()
 
 
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(AGENT)}
+def environment(package: Path = AGENT) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(package)}
 
 
 @contextmanager

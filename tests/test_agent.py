@@ -630,6 +630,10 @@ def test_a_reload_that_can_build_no_agent_goes_on_with_the_old_configuration_as_
     assert process.fails == 0 and said.count("agent.cannot-start") == 2 and "configuration.refused" in said
 
 
+UNUSED_IN_AN_AGENT = {      # of what `requests` imports by itself: 8 MiB of an idle agent
+    "_ssl", "chardet", "charset_normalizer.api", "idna", "zipfile", "importlib.metadata"}
+
+
 @pytest.mark.slow
 def test_an_event_makes_the_agent_import_nothing(tmp_path, monkeypatch):
     """Its files may have been replaced under it by an upgrade, and an import takes time when none is to spare."""
@@ -644,6 +648,7 @@ def test_an_event_makes_the_agent_import_nothing(tmp_path, monkeypatch):
         before = imports_told(here)
         assert "psutil" in before and "ntplib" in before and "requests" in before
         assert not {"click", "rich", "jinja2", "prometheus_client"} & set(before)
+        assert not UNUSED_IN_AN_AGENT & set(before)
         event = here.freeze()
         here.until(lambda: here.metadata.acknowledgements)
         with here.stopped():

@@ -14,10 +14,11 @@ FLOORS = [      # ground floor first; a name is a file or a folder of the packag
     {"record"},
     {"status", "html", "findings", "fleet_status"},
     {"client_windows"},     # what the client library needs of Windows; the library needs nothing else
-    {"threads", "client"},    # an exception that nobody foresaw ends no process
+    {"threads", "client", "lean_imports"},    # an exception that nobody foresaw ends no process
     {"winapi"},     # the calls of Windows, and nothing more
     {"system"},     # the choice between the systems, for what several hands need
     {"http_client", "http_server"},
+    {"http_tls"},
     {"journal", "sources", "hooks", "pause", "clock", "api", "simulator", "config_file", "logs", "sd_notify",
      "metrics", "fleet"},
     {"engine", "applications"},

@@ -15,7 +15,8 @@ import pytest
 from http_faults import answer
 from played_http import PlayedListener
 from real_etcd import need
-from tideover.http_client import HttpClient, RequestFailed, make_tls_context
+from tideover.http_client import HttpClient, RequestFailed
+from tideover.http_tls import Tls
 
 pytestmark = pytest.mark.slow
 
@@ -60,7 +61,7 @@ def run(certificate: Path) -> Iterator[Callable[..., tuple[HttpClient, TlsServer
     running: list[tuple[HttpClient, TlsServer]] = []
 
     def begin(serve: Callable[[socket.socket], None], **options: bool) -> tuple[HttpClient, TlsServer]:
-        client = HttpClient({"X-Ours": "1"}, tls=make_tls_context(str(certificate / "cert.pem")))
+        client = HttpClient({"X-Ours": "1"}, tls=Tls(str(certificate / "cert.pem")))
         running.append((client, TlsServer(certificate, serve, **options)))
         return running[-1]
 
@@ -158,7 +159,7 @@ def test_close_from_another_thread_ends_the_exchange(run, handshake):
 def test_a_connection_that_was_idle_for_long_is_not_used_again(certificate):
     server = TlsServer(certificate, refuse_twice)
     now = [0.0]
-    client = HttpClient({}, lambda: now[0], tls=make_tls_context(str(certificate / "cert.pem")), longest_idle_s=60.0)
+    client = HttpClient({}, lambda: now[0], tls=Tls(str(certificate / "cert.pem")), longest_idle_s=60.0)
     for later_s, connections in ((0, 1), (59, 1), (61, 2)):
         now[0] += later_s
         client.exchange("GET", server.url, 2.0)
@@ -183,7 +184,7 @@ def test_the_environment_changes_neither_way_nor_trust(run, monkeypatch):
     monkeypatch.setenv("CURL_CA_BUNDLE", "/nonexistent")
     monkeypatch.setattr("requests.adapters.DEFAULT_CA_BUNDLE_PATH", "/nonexistent")     # Debian's, without ca-certificates
     assert client.exchange("GET", server.url, 2.0).status == 403
-    strange = HttpClient({}, tls=make_tls_context())
+    strange = HttpClient({}, tls=Tls())
     with pytest.raises(RequestFailed, match="its certificate is refused") as found:
         strange.exchange("GET", server.url, 2.0)
     assert found.value.is_tls

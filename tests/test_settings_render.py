@@ -21,7 +21,14 @@ from tideover.settings import (
     windows_paths,
 )
 from tideover.settings.keys import HOOK, TABLES
-from tideover.settings.render import configuration_schema, effective_values, render_default_file, section_of
+from tideover.settings.render import (
+    HIDDEN,
+    configuration_schema,
+    effective_values,
+    render_default_file,
+    section_of,
+    show_hidden,
+)
 from tideover.settings.types import quoted
 
 WINDOWS = windows_paths("C:\\ProgramData")
@@ -88,6 +95,15 @@ def test_what_show_tells_is_native_to_a_reader_of_its_json() -> None:
     assert {key: native[key] for key in wanted} == wanted
 
 
+def test_show_hides_the_arguments_of_the_notification_program_and_the_values_of_hooks_and_nothing_else() -> None:
+    for command, wanted in (([], []), (["/opt/tell"], ["/opt/tell"]), (["/opt/tell", "https://x/token", "b"], ["/opt/tell", HIDDEN, HIDDEN])):
+        reading = read(f"[notify]\ncommand = {json.dumps(command)}\n[hook.web]\nenvironment = {{ A = 'b' }}\n", file="x", defaults=LINUX)
+        lines = effective_values(reading.settings, reading.origin)
+        hidden = {line.key: show_hidden(line).native for line in lines}
+        assert hidden == {line.key: line.native for line in lines} | {
+            "notify.command": wanted, "hook.web.environment": {"A": HIDDEN}}
+
+
 def test_what_show_tells_is_a_configuration_that_means_the_same() -> None:
     text = """
 [source]
@@ -104,6 +120,10 @@ min_pause = "1.5s"
 user = 'DOMAIN\\it''s'
 environment = { A = "1 = '2'\\n", B_2 = "" }
 [hook.-]
+[notify]
+command = ["/opt/tell us", 'say "it"']
+[applications]
+listeners = ["nobody", "media"]
 [clock]
 servers = ["a", "[::1]:5", "1.2.3.4:99"]
 tolerance = "0.25ms"

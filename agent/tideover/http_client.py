@@ -4,9 +4,9 @@ words.
 `requests` and `urllib3` do the protocol. Two things they cannot do are added at the socket: their timeouts bound each
 wait, so a body that drips one byte a second lasts forever, and they bound one line or one body, so interim responses,
 trailers and chunks have no end. Here the socket itself knows the deadline of the exchange, and how many bytes may still
-arrive; TLS is spoken through a socket that knows the same, and a name is resolved within the deadline too. A
-`requests.Session` is not used: proxies of the environment, redirects, cookies, .netrc and decompression are its work,
-and a metadata service must be asked without them. The transport adapter below it does none of these.
+arrive; TLS (`tideover.http_tls`) is spoken through a socket that knows the same, and a name is resolved within the
+deadline too. A `requests.Session` is not used: proxies of the environment, redirects, cookies, .netrc and decompression
+are its work, and a metadata service must be asked without them. The transport adapter below it does none of these.
 """
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ import http.client
 import math
 import queue
 import socket
-import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import requests
@@ -114,7 +113,7 @@ class _NotResolved(TimeoutError):
     """The name service has not answered within the time of the exchange."""
 
 
-class _Limited:
+class LimitedStream:
     """The part of a socket whose reads and writes all end at the deadline of the exchange; reads count against its
     bytes."""
 
@@ -140,25 +139,23 @@ class _Limited:
         super().sendall(*data)      # type: ignore[misc]
 
 
-class _LimitedSocket(_Limited, socket.socket):
+class _LimitedSocket(LimitedStream, socket.socket):
     pass
 
 
-class _LimitedTlsSocket(_Limited, ssl.SSLSocket):
-    pass
+class TlsLayer(Protocol):
+    """TLS as `tideover.http_tls` speaks it. Named here only: `ssl` and OpenSSL are 5 MiB of an agent that asks an
+    http:// metadata service all day."""
 
+    def wrap(self, plain: socket.socket, host: str) -> Any:
+        """Given a connected socket and the server's name, return the socket that speaks TLS through it, a
+        `LimitedStream` too, before its handshake."""
 
-def make_tls_context(ca_file: str | None = None, cert_file: str | None = None,
-                     key_file: str | None = None) -> ssl.SSLContext:
-    """Given PEM files (no `ca_file`: the system's authorities), return what an HttpClient speaks TLS with. The server's
-    certificate and name are always checked. Raise OSError (ssl.SSLError is one) if a file cannot be used."""
-    context = ssl.create_default_context(cafile=ca_file)
-    context.sslsocket_class = _LimitedTlsSocket
-    # Python ignores an end of the connection that TLS does not confirm: an answer that was cut would look whole.
-    context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
-    if cert_file is not None:
-        context.load_cert_chain(cert_file, key_file, password="")       # an encrypted key is refused, not asked for
-    return context
+    def refusal(self, error: BaseException) -> str | None:
+        """Given an exception, return in words what TLS refused; None where this is no failure of TLS."""
+
+    def is_cut(self, error: BaseException) -> bool:
+        """Whether the connection ended where TLS did not: the server was killed, or a cut on the way."""
 
 
 class _Resolver:
@@ -236,19 +233,17 @@ class _Connection(HTTPConnection):
 class _TlsConnection(_Connection):
     default_port = 443      # type: ignore[misc]
 
-    def __init__(self, *arguments: Any, tls: ssl.SSLContext, **options: Any) -> None:
+    def __init__(self, *arguments: Any, tls: TlsLayer, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._tls = tls
 
     def _new_conn(self) -> socket.socket:
         plain = super()._new_conn()
-        secure = self._tls.wrap_socket(plain, server_hostname=self.host.strip("[]"), do_handshake_on_connect=False,
-                                       suppress_ragged_eofs=False)
-        assert isinstance(secure, _LimitedTlsSocket)
+        secure = self._tls.wrap(plain, self.host.strip("[]"))
         secure.limits, self.limits.sock = self.limits, secure
         secure.settimeout(self.limits.left_s())
         secure.do_handshake()       # its timeout bounds all of it
-        return secure
+        return secure       # type: ignore[no-any-return]
 
 
 class _Pool(HTTPConnectionPool):
@@ -262,7 +257,7 @@ class _Pool(HTTPConnectionPool):
 class _Adapter(HTTPAdapter):
     """The transport of requests with one kept-alive connection, http or https as given, and no retries of its own."""
 
-    def __init__(self, limits: _ExchangeLimits, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, limits: _ExchangeLimits, tls: TlsLayer | None) -> None:
         if tls is None:
             self._pools = {"http": partial(_Pool, partial(_Connection, limits=limits, resolver=_Resolver()))}
         else:
@@ -282,13 +277,13 @@ class HttpClient:
     """One kept-alive connection to a server, for one thread at a time; `close` may come from any thread."""
 
     def __init__(self, headers: Mapping[str, str], read_raw_s: Callable[[], float] = read_raw_s, *,
-                 tls: ssl.SSLContext | None = None, longest_idle_s: float = math.inf) -> None:
-        """`headers`: sent with every request. `tls`: of `make_tls_context`, for https:// and nothing else; None: for
-        http:// and nothing else. `longest_idle_s`: a connection that was idle for longer is not used again: a NAT or a
-        load balancer may have forgotten it without a word."""
+                 tls: TlsLayer | None = None, longest_idle_s: float = math.inf) -> None:
+        """`headers`: sent with every request. `tls`: a `tideover.http_tls.Tls`, for https:// and nothing else; None:
+        for http:// and nothing else. `longest_idle_s`: a connection that was idle for longer is not used again: a NAT
+        or a load balancer may have forgotten it without a word."""
         self._headers = dict(headers)
         self._read_raw_s = read_raw_s
-        self._scheme = "http" if tls is None else "https"
+        self._tls, self._scheme = tls, "http" if tls is None else "https"
         self._limits = _ExchangeLimits(read_raw_s)
         self._adapter = _Adapter(self._limits, tls)
         self._longest_idle_s, self._used_raw_s = longest_idle_s, -math.inf
@@ -357,12 +352,15 @@ class HttpClient:
             self._disconnect()
             if self._limits.closed:
                 raise RequestFailed("ended by this agent", may_be_received=was_connected) from error
-            reason, timed_out = _reason_for(error)
+            reason, timed_out = _reason_for(error, self._tls)
             raise RequestFailed(reason, timed_out=timed_out, may_be_received=was_connected,
-                                is_tls=any(map(_is_tls_failure, _chain(error)))) from error
+                                is_tls=self._is_tls_refusal(error)) from error
         except RequestFailed:
             self._disconnect()
             raise
+
+    def _is_tls_refusal(self, error: BaseException) -> bool:
+        return self._tls is not None and any(self._tls.refusal(cause) is not None for cause in _chain(error))
 
     def _prepare(self, method: str, url: str, body: bytes | None,
                  headers: Mapping[str, str]) -> requests.PreparedRequest:
@@ -498,7 +496,7 @@ _REASONS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str
 )
 
 
-def _reason_for(error: BaseException) -> tuple[str, bool]:
+def _reason_for(error: BaseException, tls: TlsLayer | None) -> tuple[str, bool]:
     """Given what the libraries raised, return the cause below it in words, and whether it was a timeout."""
     causes = list(_chain(error))
     for cause in causes:
@@ -506,12 +504,9 @@ def _reason_for(error: BaseException) -> tuple[str, bool]:
             return str(cause), False
         if isinstance(cause, socket.gaierror):
             return "its name cannot be resolved", False
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"its certificate is refused: {cause.verify_message.lower()}", False
-        if _is_tls_failure(cause):
-            reason = getattr(cause, "reason", None) or "the server ended it"
-            return f"TLS failed: {reason.lower().replace('_', ' ')}", False
-        if _is_tls_end(cause):
+        if tls is not None and (refusal := tls.refusal(cause)) is not None:
+            return refusal, False
+        if tls is not None and tls.is_cut(cause):
             return CLOSED, False
         if isinstance(cause, OSError) and cause.errno is not None and cause.strerror:
             return cause.strerror.lower(), False
@@ -519,16 +514,6 @@ def _reason_for(error: BaseException) -> tuple[str, bool]:
         if any(isinstance(cause, kinds) for cause in causes):
             return words, any(isinstance(cause, TimeoutError | requests.Timeout) for cause in causes)
     return "not a valid HTTP answer", False
-
-
-def _is_tls_failure(error: BaseException) -> bool:
-    return isinstance(error, ssl.SSLError) and not _is_tls_end(error)
-
-
-def _is_tls_end(error: BaseException) -> bool:
-    """The connection ended where TLS did not: the server was killed, or a cut on the way."""
-    return isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError) or (
-        isinstance(error, ssl.SSLError) and error.reason == "UNEXPECTED_EOF_WHILE_READING")
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -122,6 +122,8 @@ class AckOutcome(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class AckSettled:
+    """An acknowledgement has its outcome."""
+
     event_id: str
     attempt: int
     outcome: AckOutcome

@@ -22,6 +22,7 @@ class StoreKind:
     form: str
     pattern: re.Pattern[str]     # of what follows "://"
     takes: tuple[str, ...]
+    is_tls: bool = True          # unless `endpoint` says http://
 
 
 _HOST = r"(?:\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?"
@@ -31,7 +32,7 @@ _AZURE_BLOB = re.compile("(?P<account>[a-z0-9]{3,24})/(?P<container>[a-z0-9](?:-
 _USER, _TLS = ("user", "password_file"), ("ca_file", "cert_file", "key_file")
 
 STORES = (
-    StoreKind("etcd", "etcd", "tideover.fleet.etcd", "etcd://HOST:2379,HOST:2379", _ETCD, _USER),
+    StoreKind("etcd", "etcd", "tideover.fleet.etcd", "etcd://HOST:2379,HOST:2379", _ETCD, _USER, is_tls=False),
     StoreKind("etcds", "etcd", "tideover.fleet.etcd", "etcds://HOST:2379,HOST:2379", _ETCD, (*_USER, *_TLS)),
     StoreKind("azblob", "Azure Blob Storage", "tideover.fleet.azure_blob", "azblob://ACCOUNT/CONTAINER", _AZURE_BLOB,
               ("endpoint", "sas_file", "identity")),

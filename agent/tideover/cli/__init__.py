@@ -112,6 +112,8 @@ def _plain_run(words: list[str]) -> str | None:
 def _run(config: str) -> int:
     from pathlib import Path
 
+    from tideover.lean_imports import load_requests
+    load_requests()
     from tideover.daemon.main import start_agent
     return start_agent(Path(config) if config else None, drill=os.environ.get("TIDEOVER_DRILL") == "1")
 

@@ -5,7 +5,6 @@ import importlib
 import io
 import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from types import MappingProxyType
 
 import click
@@ -29,7 +28,10 @@ from tideover.errors import EXIT_OK, EXIT_WRONG_USE
 def run_agent_command(context: click.Context, config: str | None) -> int:
     """Run the agent in the foreground until SIGTERM or SIGINT."""
     import os
+    from pathlib import Path
 
+    from tideover.lean_imports import load_requests
+    load_requests()
     from tideover.daemon.main import start_agent
     named = config or config_before(context)
     return start_agent(Path(named) if named else None, drill=os.environ.get("TIDEOVER_DRILL") == "1")

@@ -25,6 +25,8 @@ class Style(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class StyledText:
+    """A piece of text in one style."""
+
     text: str
     tone: Style = Style.PLAIN
 
@@ -55,6 +57,8 @@ class TableRow:
 
 @dataclass(frozen=True, slots=True)
 class Table:
+    """A table as it is printed."""
+
     heads: tuple[str, ...]
     rows: tuple[TableRow, ...]
 

@@ -33,6 +33,8 @@ def main(words: list[str]) -> int:
     config = config_argument(words)
 
     def run(manager: ServiceManager) -> int:
+        from tideover.lean_imports import load_requests
+        load_requests()
         from tideover.daemon.main import start_agent
         return start_agent(Path(config) if config else None, manager=manager)
 

@@ -67,6 +67,8 @@ News = Callable[["ClockWorker"], None]
 
 @dataclass(slots=True)
 class _ClockJob:
+    """One clock check that the engine asked for."""
+
     effect: CheckClock
     deadline_ns: int
     is_remedied: bool = False

@@ -200,9 +200,10 @@ class Agent:
         if settings.store is None:
             return None
         from tideover.fleet.member import Member, MemberSettings
-        from tideover.fleet.store import open_store
+        from tideover.fleet.store import load_store_module
+        store = load_store_module(settings)
         return Member(MemberSettings(settings.group, settings.slots, settings.takeover_s),
-                      lambda: open_store(settings), read_boot_id(), __version__, self.post, self.clocks.moment,
+                      lambda: store.open_store(settings), read_boot_id(), __version__, self.post, self.clocks.moment,
                       self._trouble("fleet"), pauses=lambda: self._pauses, failed_hooks=self._failed_hooks,
                       requested=self._on_store_request)
 

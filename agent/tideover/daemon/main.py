@@ -228,7 +228,7 @@ class AgentProcess:
 
     def _change(self) -> None:
         """A new agent takes the old one's place and goes on with the figures of the process; where it cannot, the old
-        configuration holds."""
+        configuration holds. ImportError: it needs a module whose file was removed or replaced since the start."""
         wanted, self._waiting = self._waiting, None
         assert wanted is not None
         before, held = self._agent, self._loaded
@@ -236,7 +236,7 @@ class AgentProcess:
         before.close(wanted.settings)
         try:
             self._replace(before, wanted)
-        except (TideoverError, OSError, RuntimeError) as trouble:
+        except (TideoverError, ImportError, OSError, RuntimeError) as trouble:
             before.log.error("configuration.refused", reason=trouble)
             self._restore(before, held)
         self._agent.log.info("configuration.read", file=self._loaded.file or "none")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import ssl
 import xml.etree.ElementTree as xml
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping, Sequence
@@ -32,8 +31,9 @@ from tideover.fleet.store import (
     StoreSettings,
     StoreTrouble,
     check_rights,
+    new_tls,
 )
-from tideover.http_client import BODY_TOO_LARGE, HttpClient, HttpResponse, RequestFailed, make_tls_context
+from tideover.http_client import BODY_TOO_LARGE, HttpClient, HttpResponse, RequestFailed, TlsLayer
 from tideover.stores import read_store
 from tideover.system.clocks import read_raw_s
 from tideover.text_safety import dot_controls
@@ -70,15 +70,13 @@ def open_store(settings: StoreSettings) -> AzureBlobStore:
     if not settings.identity and settings.sas_file is None:
         raise StoreFailed(StoreTrouble.DENIED, f"cannot use {base}/{place.container}: no credentials are configured",
                           "set fleet.sas_file, or fleet.identity = true")
-    return AzureBlobStore(f"{base}/{place.container}", settings.prefix, tls=_tls_context(settings, url.scheme),
+    return AzureBlobStore(f"{base}/{place.container}", settings.prefix, tls=_tls(settings),
                           sas_file=None if settings.identity else settings.sas_file)
 
 
-def _tls_context(settings: StoreSettings, scheme: str) -> ssl.SSLContext | None:
-    if scheme != "https":
-        return None
+def _tls(settings: StoreSettings) -> TlsLayer | None:
     try:
-        return make_tls_context(settings.ca_file)
+        return new_tls(settings)
     except OSError as error:
         raise StoreFailed(StoreTrouble.DENIED, f"cannot use the certificates in {settings.ca_file}: "
                           f"{(error.strerror or str(error)).lower()}", "check fleet.ca_file: a PEM file") from error
@@ -93,7 +91,7 @@ class AzureBlobStore:
 
     generation = 0
 
-    def __init__(self, url: str, prefix: str, *, sas_file: str | None, tls: ssl.SSLContext | None = None,
+    def __init__(self, url: str, prefix: str, *, sas_file: str | None, tls: TlsLayer | None = None,
                  platform: str = PLATFORM, read_raw_s: Callable[[], float] = read_raw_s) -> None:
         headers = {"User-Agent": f"tideover/{__version__}", "x-ms-version": API_VERSION}
         self._client = HttpClient(headers, read_raw_s, tls=tls, longest_idle_s=LONGEST_IDLE_S)

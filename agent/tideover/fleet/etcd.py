@@ -7,7 +7,6 @@ of errors are those of etcd 3.4.23 and 3.5.1. Documentation: etcd.io, "gRPC gate
 from __future__ import annotations
 
 import json
-import ssl
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -28,6 +27,7 @@ from tideover.fleet.store import (
     StoreSettings,
     StoreTrouble,
     check_rights,
+    new_tls,
 )
 from tideover.http_client import (
     BODY_TOO_LARGE,
@@ -35,7 +35,7 @@ from tideover.http_client import (
     HttpClient,
     HttpResponse,
     RequestFailed,
-    make_tls_context,
+    TlsLayer,
 )
 from tideover.stores import read_store
 from tideover.system.clocks import read_raw_s
@@ -68,15 +68,15 @@ REACH_HINT = "check that its servers run, and that no firewall is between"
 def open_store(settings: StoreSettings) -> EtcdStore:
     """Given [fleet] with an etcd, return it. Raise StoreFailed if a certificate or key cannot be used."""
     place = read_store(settings.store or "")
-    tls = _tls_context(settings) if place.kind.scheme == "etcds" else None
+    tls = _tls(settings)
     scheme = "http" if tls is None else "https"
     return EtcdStore([f"{scheme}://{host}" for host in place.hosts], settings.prefix, user=settings.user,
                      password_file=settings.password_file, tls=tls)
 
 
-def _tls_context(settings: StoreSettings) -> ssl.SSLContext:
+def _tls(settings: StoreSettings) -> TlsLayer | None:
     try:
-        return make_tls_context(settings.ca_file, settings.cert_file, settings.key_file)
+        return new_tls(settings)
     except OSError as error:
         files = [file for file in (settings.ca_file, settings.cert_file, settings.key_file) if file]
         raise StoreFailed(StoreTrouble.DENIED, f"cannot use the certificates for etcd ({', '.join(files)}): "
@@ -124,7 +124,7 @@ class EtcdStore:
     """An etcd at `urls`, asked in turn: the one that answered last is asked first."""
 
     def __init__(self, urls: Sequence[str], prefix: str, *, user: str | None = None, password_file: str | None = None,
-                 tls: ssl.SSLContext | None = None, read_raw_s: Callable[[], float] = read_raw_s) -> None:
+                 tls: TlsLayer | None = None, read_raw_s: Callable[[], float] = read_raw_s) -> None:
         headers = {"User-Agent": f"tideover/{__version__}", **JSON_CONTENT}
         self._servers = [_EtcdServer(url, HttpClient(headers, read_raw_s, tls=tls, longest_idle_s=LONGEST_IDLE_S))
                          for url in urls]
@@ -380,6 +380,11 @@ class EtcdStore:
 
     # --- for doctor
 
+    @property
+    def has_no_users(self) -> bool:
+        """Whether a login was answered with: authentication is not enabled."""
+        return self._token == ""
+
     def server_findings(self, topic: str) -> Sequence[Finding]:
         """Ask each server by itself; return what doctor says of them."""
         found: list[Finding] = []
@@ -447,6 +452,9 @@ def findings(settings: StoreSettings) -> list[Finding]:
     try:
         found = [*store.server_findings(topic)]
         found += check_rights(topic, store)
+        if store.has_no_users:
+            found.append(remark(topic, f"fleet.user is {settings.user}, but authentication is off in this etcd: anyone "
+                                "who reaches it can write", "Turn it on: etcdctl auth enable (needs a user root)."))
     finally:
         store.close()
     if settings.user and urlsplit(f"{settings.store}").scheme == "etcd":

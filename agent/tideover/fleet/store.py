@@ -24,6 +24,7 @@ from importlib import import_module
 from typing import Protocol, cast
 
 from tideover.findings import Finding, bad, good
+from tideover.http_client import TlsLayer
 from tideover.stores import read_store
 
 OPERATION_S = 2.0            # of one operation, over all servers of the store
@@ -141,8 +142,25 @@ class StoreModule(Protocol):
 
 
 def load_store_module(settings: StoreSettings) -> StoreModule:
-    """Given [fleet] with a store, return its store's module. Raise ValueError if `store` names none."""
-    return cast(StoreModule, import_module(read_store(settings.store or "").kind.module))
+    """Given [fleet] with a store, return its store's module, with TLS loaded where the store is reached over it: an
+    agent imports nothing later. Raise ValueError if `store` names none."""
+    module = cast(StoreModule, import_module(read_store(settings.store or "").kind.module))
+    if _is_over_tls(settings):
+        import_module("tideover.http_tls")
+    return module
+
+
+def new_tls(settings: StoreSettings) -> TlsLayer | None:
+    """Given [fleet] with a store, return the TLS that it is reached over; None: it is reached without. Raise OSError if
+    a certificate or key cannot be used."""
+    if not _is_over_tls(settings):
+        return None
+    from tideover.http_tls import Tls  # 5 MiB, which the other stores do not need
+    return Tls(settings.ca_file, settings.cert_file, settings.key_file)
+
+
+def _is_over_tls(settings: StoreSettings) -> bool:
+    return read_store(settings.store or "").kind.is_tls and not (settings.endpoint or "").startswith("http://")
 
 
 def open_store(settings: StoreSettings) -> Store:

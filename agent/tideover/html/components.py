@@ -65,6 +65,8 @@ class KeyFigure:
 
 @dataclass(frozen=True, slots=True)
 class TableCell:
+    """A cell: its markup, and its style's class."""
+
     content: str
     look: str = ""
 

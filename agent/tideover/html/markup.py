@@ -118,6 +118,8 @@ SIGN_WIDTH = 0.62            # of the font's size: what a sign of a wide font (D
 
 @dataclass(frozen=True, slots=True)
 class Box:
+    """A rectangle."""
+
     x: float
     y: float
     width: float
@@ -129,18 +131,24 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class SvgLine:
+    """A line through points."""
+
     points: tuple[tuple[float, float], ...]
     look: str
 
 
 @dataclass(frozen=True, slots=True)
 class Area:
+    """The area within points."""
+
     points: tuple[tuple[float, float], ...]
     look: str
 
 
 @dataclass(frozen=True, slots=True)
 class Dot:
+    """A filled circle."""
+
     x: float
     y: float
     radius: float
@@ -150,6 +158,8 @@ class Dot:
 
 @dataclass(frozen=True, slots=True)
 class Label:
+    """Text at a point."""
+
     x: float
     y: float                 # of the base line
     text: str

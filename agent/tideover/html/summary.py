@@ -29,6 +29,8 @@ class Severity(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Summary:
+    """An event in one sentence."""
+
     tone: Severity
     sentence: str
 

@@ -215,6 +215,8 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Lane:
+    """One line of the timeline."""
+
     name: str
     bars: tuple[Bar, ...]
 

@@ -76,11 +76,15 @@ class AckAnswered:
 
 @dataclass(frozen=True, slots=True)
 class Paused:
+    """The machine was paused."""
+
     pause: Pause
 
 
 @dataclass(frozen=True, slots=True)
 class ClockChecked:
+    """A clock check has ended."""
+
     check: ClockCheck
 
 

@@ -40,6 +40,8 @@ KEPT = 32
 
 @dataclass(slots=True)
 class _SampleRing:
+    """The newest samples of one source, the oldest of them as one."""
+
     samples: list[SourceSample] = field(default_factory=list)
     agreed: SourceSample | None = None      # what all of them say together; None: they contradict each other
 
@@ -150,6 +152,8 @@ SET_BACK_ANSWERS = 3         # to believe that a source was set back
 
 @dataclass(slots=True)
 class _OpenIncident:
+    """A pause that may not be over."""
+
     opened_ns: int
     resumed_ns: int              # from the last stop in it, as far as is known
     shows_stop: bool = False     # long enough to be reported

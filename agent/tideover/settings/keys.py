@@ -74,6 +74,8 @@ class SettingKey:
 
 @dataclass(frozen=True, slots=True)
 class KeyTable:
+    """A table of the configuration with its keys."""
+
     name: str                            # "source.gcp": a table within another one
     makes: Any                           # the class of `values` that takes one value for each row
     about: str

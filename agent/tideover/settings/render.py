@@ -46,8 +46,7 @@ def show_hidden(shown: EffectiveValue) -> EffectiveValue:
     """Given a key as it is shown, return it without its value where that may be secret: a variable of a hook's, or an
     argument of the notification program."""
     if shown.key == "notify.command":
-        return shown._replace(value=listed(quoted(word if not place else HIDDEN)
-                                           for place, word in enumerate(shown.native)))
+        return shown._replace(value=listed(HIDDEN if place else word for place, word in enumerate(shown.native)))
     if not shown.key.endswith(".environment"):
         return shown
     return shown._replace(value=inline_table(dict.fromkeys(shown.native, HIDDEN)))

@@ -159,6 +159,8 @@ _PLAINLY = (
 
 @dataclass(frozen=True, slots=True)
 class TomlDocument:
+    """A file as it was read, and in which line each key stands."""
+
     tree: dict[str, object]
     lines: Mapping[Path, int]
 

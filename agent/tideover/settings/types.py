@@ -280,6 +280,8 @@ class InvalidValue(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ValueType:
+    """What a key takes: how it is read, written and described."""
+
     expected: str                          # completes "expected …"
     read: Callable[[object], object]
     write: Callable[[Any], str]
@@ -460,10 +462,6 @@ def _either(names: Iterable[str]) -> str:
     return f"{', '.join(first)} or {last}" if first else last
 
 
-def _write_texts(words: tuple[str, ...]) -> str:
-    return listed(map(quoted, words))
-
-
 def _write_flag(value: bool) -> str:
     return "true" if value else "false"
 
@@ -473,7 +471,7 @@ def _write_environment(value: Mapping[str, str]) -> str:
 
 
 FLAG = ValueType("true or false", _read_flag, _write_flag, schema={"type": "boolean"})
-COMMAND = ValueType("a list of texts, the first one the absolute path of a program", _read_command, _write_texts,
+COMMAND = ValueType("a list of texts, the first one the absolute path of a program", _read_command, listed,
                     schema={"type": "array", "items": {"type": "string"}}, is_path=True)
 PATH = ValueType("an absolute path", _read_path, quoted, is_path=True)
 UMASK = ValueType('three octal digits in quotes, such as "022"', _read_umask, lambda mask: quoted(f"{mask:03o}"),

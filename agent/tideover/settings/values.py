@@ -97,6 +97,8 @@ class VsphereSettings:
 
 @dataclass(frozen=True, slots=True)
 class SourceSettings:
+    """[source]."""
+
     kind: str                        # one of platforms.SOURCE_KINDS
     endpoint: str | None             # http://host[:port], no last slash; None: the platform's own
     poll_s: float
@@ -129,6 +131,8 @@ class PolicySettings:
 
 @dataclass(frozen=True, slots=True)
 class HooksSettings:
+    """[hooks]."""
+
     timeout_s: float
     reserve_s: float
     on_failure: OnFailure
@@ -147,6 +151,8 @@ AbsentMode = Literal["skip", "fail"]
 
 @dataclass(frozen=True, slots=True)
 class ApplicationOptions:
+    """An application's table."""
+
     order: int                       # its place among the hooks' numbers
     user: str | None                 # whose processes may be it; None: the agent's own
     timeout_s: float
@@ -157,12 +163,16 @@ class ApplicationOptions:
 
 @dataclass(frozen=True, slots=True)
 class ApplicationsSettings:
+    """[applications]."""
+
     listeners: tuple[str, ...]       # users whose programs may listen, beside root and those of [application] tables
     connections: int                 # of one user at once
 
 
 @dataclass(frozen=True, slots=True)
 class PauseSettings:
+    """[pause]."""
+
     tick_s: float
     threshold_s: float
     settle_s: float
@@ -170,6 +180,8 @@ class PauseSettings:
 
 @dataclass(frozen=True, slots=True)
 class ClockSettings:
+    """[clock]."""
+
     servers: tuple[Address, ...]     # (): the hardware clock and the time daemon's servers
     tolerance_s: float
     deadline_s: float
@@ -179,29 +191,39 @@ class ClockSettings:
 
 @dataclass(frozen=True, slots=True)
 class NotifySettings:
+    """[notify]."""
+
     user: str | None                 # None: the agent's own
     command: tuple[str, ...]         # the program and its arguments; (): there is none
 
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
+    """[log]."""
+
     format: LogFormat
     level: LogLevel
 
 
 @dataclass(frozen=True, slots=True)
 class MetricsSettings:
+    """[metrics]."""
+
     listen: Address | None
     textfile: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class HealthSettings:
+    """[health]."""
+
     listen: Address | None
 
 
 @dataclass(frozen=True, slots=True)
 class JournalSettings:
+    """[journal]."""
+
     keep_s: float
 
 
@@ -241,6 +263,8 @@ class FleetSettings:
 
 @dataclass(frozen=True, slots=True)
 class PathsSettings:
+    """[paths]."""
+
     hooks: str
     state: str
     runtime: str                     # a directory; on Windows the full name of the pipe
@@ -253,6 +277,8 @@ class PathsSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
+    """The configuration, complete and checked."""
+
     source: SourceSettings
     policy: PolicySettings
     policy_by_kind: Mapping[Kind, PolicySettings]    # one for each announced kind, complete

@@ -22,6 +22,8 @@ _NO_LINES: Mapping[str, KeyOrigin] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class WarningRule:
+    """What is allowed and may surprise: a key, when, and the warning."""
+
     key: str
     applies: Callable[[Settings], bool]
     text: str

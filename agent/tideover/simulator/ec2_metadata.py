@@ -43,6 +43,8 @@ DESCRIPTIONS = {"instance-reboot": "scheduled reboot", "system-reboot": "schedul
 
 @dataclass(slots=True)
 class _ListedEvent:
+    """An event as the service lists it."""
+
     id: str
     code: str
     not_before: float

@@ -21,6 +21,8 @@ NOT_FOUND = SimulatedResponse(404, b"Not Found", "text/plain")
 
 @dataclass(frozen=True, slots=True)
 class _EtcdKey:
+    """A key as etcd keeps it."""
+
     value: bytes
     created: int
     modified: int

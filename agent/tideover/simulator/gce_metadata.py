@@ -36,6 +36,8 @@ EVENT_WORDS = {"freeze": "MIGRATE_ON_HOST_MAINTENANCE", "redeploy": "TERMINATE_O
 
 @dataclass(slots=True)
 class _ShownWord:
+    """What the service shows of one machine."""
+
     word: str
     started: bool = False
     window_at: float = 0.0       # of planned maintenance: when its window begins, seconds since the epoch

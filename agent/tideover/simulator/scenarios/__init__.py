@@ -38,6 +38,8 @@ class Scenario:
 
 @dataclass(slots=True)
 class _Play:
+    """A scenario that is played."""
+
     service: SimulatedService
     vm_names: tuple[str, ...]
     stopping: threading.Event
