@@ -71,7 +71,7 @@ class StoreStatus:
 
 
 class _AnotherStore(Exception):
-    """An answer shows that the store was restored, emptied or replaced: the session begins anew."""
+    """An answer shows that the store was restored, emptied or replaced: the session is begun again."""
 
 
 @dataclass(slots=True)
