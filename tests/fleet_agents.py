@@ -1,7 +1,7 @@
 """Agents of one fleet, as processes: each with a metadata service of its own in one availability set, and one real etcd."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,8 @@ class Fleet:
 
 
 @contextmanager
-def fleet(home: Path, machines: int = 3) -> Iterator[Fleet]:
+def fleet(home: Path, machines: int = 3, *, members: int = 1, flags: Sequence[str] = ()) -> Iterator[Fleet]:
+    """`members`, `flags`: of the etcd."""
     with ExitStack() as stack:
-        cluster = stack.enter_context(RealEtcd(home / "etcd"))
+        cluster = stack.enter_context(RealEtcd(home / "etcd", members, flags))
         yield Fleet(home, cluster, machines, stack)

@@ -474,10 +474,14 @@ class Walk:
         if member.running is not None or self.now_s - member.beat_s < BEAT_S:
             return False
         member.beat_s, member.beats = self.now_s, member.beats + 1
-        entry = MemberDocument(member.name, member.vm_id, member.boot_id, member.group, self.slots)
+        wanted = self.wanted(member)
+        named = tuple(event_digest(one.source, one.event_id) for one in wanted.coordinates if not one.leaves)
+        entry = MemberDocument(member.name, member.vm_id, member.boot_id, member.group, self.slots, events=named)
         member.running, member.running_for, member.result = self.sessions(member).beat(entry), entry, None  # type: ignore[assignment]
         while member.running is not None:
             self.operate(member)
+        if self.chance.random() < 0.3:
+            member.running, member.result = self.sessions(member).leave_past(wanted.digests), None
         return True
 
     # --- the platform
@@ -625,9 +629,11 @@ class Walk:
     def look_at_slots(self, member: Member, old: SlotsDocument, new: SlotsDocument) -> None:
         for holder in new.holders:
             known = old.holder(holder.event)
-            if known is not None and known.granted != holder.granted:
+            if known is not None and known.granted != holder.granted and not known.waits:
                 raise Broken("J2: a grant was changed")
-            if holder.granted and known is None:
+            if known is not None and holder.waits and not known.waits:
+                raise Broken("J2: a grant that was lost is waited for")
+            if holder.granted and (known is None or not known.granted):
                 others = used(one for one in new.holders if one.event != holder.event)
                 if others >= self.slots and used(new.holders) > others:
                     raise Broken(f"J2: {member.name} was granted a slot beside {others} others")

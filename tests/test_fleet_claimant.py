@@ -23,7 +23,7 @@ REPLACED_WITHIN_S = 60.0
 
 # The agent, which notes each of three steps of an acknowledgement and stops itself at the first one of the name it is given.
 AGENT = """
-import os, signal, sys, time
+import signal, sys, threading, time
 from tideover.cli import main
 from tideover.lifecycle.fleet_session import FleetSessions
 from tideover.sources.azure import AzureSource
@@ -37,7 +37,7 @@ def before(owner, name, step):
             file.write(f"{time.time():.6f} {step}\\n")
         if step == stop_at and not stopped:
             stopped.append(step)
-            os.kill(os.getpid(), signal.SIGSTOP)
+            signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)     # this thread goes no step further
         return do(self, *given, **more)
     setattr(owner, name, note_and_do)
 before(FleetSessions, "confirm", "asked")
@@ -161,3 +161,19 @@ def test_a_claimant_that_is_stopped_after_its_last_look_sends_a_second_acknowled
         assert all("acknowledgement accepted" in said(machine) for machine in claimant.fleet.machines
                    if machine.metadata.vm_name in ("vm-1", peer))
         ends_well(claimant.fleet, event)
+
+
+@pytest.mark.extra
+def test_an_event_that_vanishes_while_it_is_claimed_is_recovered_and_a_late_acknowledgement_is_settled(tmp_path):
+    """The platform answers 400 to an acknowledgement of an event that it does not list."""
+    with stopped_claimant(tmp_path, "sending") as (claimant, event):
+        claimant.fleet.metadata.remove_event(event)
+        for machine in claimant.fleet.machines[1:]:
+            machine.until(lambda machine=machine: machine.record()["status"] == "closed")
+        claimant.resume()
+        claimant.machine.until(lambda: any(request.method == "POST" for request in claimant.machine.metadata.requests))
+        for machine in claimant.fleet.machines:
+            machine.until(lambda machine=machine: machine.record()["status"] == "closed")
+            assert machine.record()["outcome"] in ("cancelled", "missed") and machine.begun() == ["drain prepare", "drain recover"]
+        assert claimant.fleet.acknowledgements(event) == []
+        claimant.machine.until(lambda: not claimant.fleet.cluster.store().list("v1/events/"))

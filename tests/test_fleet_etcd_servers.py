@@ -87,6 +87,15 @@ def test_users_rights_and_tokens(one: RealEtcd, tmp_path: Path) -> None:
     assert level is FindingLevel.NOTE and "sent without TLS" in words and "the rights are sufficient" in words
 
 
+def test_a_user_that_counts_for_nothing_because_authentication_is_off_is_told(tmp_path: Path) -> None:
+    password = tmp_path / "password"
+    password.write_text("anything\n")
+    with RealEtcd(tmp_path / "etcd") as one:
+        open_to_all = findings(FleetKeys(one.setting, user="tide", password_file=str(password)))
+        assert any("authentication is off in this etcd" in finding.what for finding in open_to_all), open_to_all
+        assert not any("authentication" in finding.what for finding in findings(FleetKeys(one.setting)))
+
+
 def test_a_full_database_refuses_writes_and_is_told_with_the_cure(tmp_path: Path) -> None:
     with RealEtcd(tmp_path / "etcd", flags=["--quota-backend-bytes=2097152"]) as full:
         store = full.store()
@@ -347,6 +356,37 @@ def test_tls_with_an_authority_of_ones_own_and_a_clients_certificate(tmp_path: P
 
         by_name = open_store(FleetKeys(secure.setting.replace("127.0.0.1", "localhost"), **ours))
         assert by_name.get("v1/a") is None
+
+
+def test_certificates_that_are_replaced_count_without_a_restart_of_the_agent(tmp_path: Path) -> None:
+    """The server's, by another authority, and the client's; the pair is half replaced for a while."""
+    need("openssl", hint="apt-get install openssl")
+    from hooks.worlds.authority import Authority
+    used, old, new = tmp_path / "used", Authority(tmp_path / "old"), Authority(tmp_path / "new")
+    used.mkdir()
+    for authority in (old, new):
+        authority.signs("server", "IP:127.0.0.1")
+        authority.signs("client", "DNS:member")
+
+    def place(authority: Authority, *names: str) -> None:
+        for name in names:
+            shutil.copy(authority.file(name), used / name)
+
+    server, client = ("server.crt", "server.key", "ours.crt"), ("client.crt", "client.key")
+    place(old, *server, *client)
+    flags = ["--cert-file", str(used / "server.crt"), "--key-file", str(used / "server.key"), "--client-cert-auth",
+             "--trusted-ca-file", str(used / "ours.crt")]
+    with RealEtcd(tmp_path / "etcd", flags=flags, scheme="https") as secure:
+        store = open_store(FleetKeys(secure.setting, ca_file=str(used / "ours.crt"), cert_file=str(used / "client.crt"),
+                                     key_file=str(used / "client.key")))
+        until_it_works(lambda: store.put("v1/a", b"x", None))
+        secure.members[0].kill()
+        place(new, *server, "client.crt")
+        secure.members[0].start()
+        time.sleep(2.0)
+        assert failure(lambda: store.get("v1/a"))
+        place(new, "client.key")
+        until_it_works(lambda: store.get("v1/a"))
 
 
 def test_a_name_service_that_does_not_answer_holds_nothing_up(one: RealEtcd, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -292,6 +292,21 @@ def test_an_event_that_is_held_while_the_store_cannot_be_used_says_so():
     assert phase(one) is Phase.HELD and one.entries[-1].note == "the fleet's store cannot be used"
 
 
+def test_who_was_entered_without_a_slot_for_none_was_free_has_the_next_one_and_who_lost_one_has_none():
+    slots, _ = take_slot(SlotsDocument(), ONE, wish())
+    slots, state = take_slot(slots, TWO, wish("e2", SlotWish.ENTER, ("vm-2",)))
+    assert state is SlotState.NOT_GRANTED
+    later = wish("e2", SlotWish.ENTER, ("vm-2",), had_slot=True)
+    assert take_slot(slots, TWO, later) == (slots, SlotState.NOT_GRANTED)
+    free = give_back(slots, ONE, event_digest("azure", "e1"))
+    assert take_slot(free, TWO, wish("e2", SlotWish.AWAY, ("vm-2",), had_slot=True))[1] is SlotState.NOT_GRANTED
+    after, state = take_slot(free, TWO, later)
+    assert state is SlotState.GRANTED and after.holders[0].granted
+    assert take_slot(after, ONE, wish())[1] is SlotState.WAITING
+    lost, _ = take_slot(SlotsDocument(), TWO, later)
+    assert take_slot(lost, TWO, later) == (lost, SlotState.NOT_GRANTED)
+
+
 @pytest.mark.parametrize("notice_s", [None, 18.0])
 def test_with_short_notice_hooks_start_at_once_and_the_slot_is_asked_for_beside_them(notice_s):
     one = life(thing=event("e1", notice_s=notice_s))
@@ -458,6 +473,20 @@ def test_an_acknowledgement_is_not_repeated_where_events_are_only_observed_by_no
     one = claimant().see(ob.AckSettled("e1", 1, AckOutcome.LOST))
     one.policy = Policy(hooks=(hook(),), fleet=FleetRules(), observes=True)
     assert phase(one.after(3).polled(SHARED)) is Phase.HELD
+
+
+def test_an_event_that_names_this_machine_no_more_or_alone_is_left_in_the_store_too():
+    """Its slot would stay for an hour: a machine that writes is not silent."""
+    policy = Policy(hooks=(hook(),), fleet=FleetRules(slots=1))
+    for names in (("vm-2",), ("vm-1",)):
+        one = seen(life(policy, SHARED), SlotState.GRANTED, says="not-ready").settle()
+        one.polled(event("e1", resources=names))
+        assert ("it names this machine no more" in [entry.note for entry in one.entries]) is (names == ("vm-2",))
+        one.polled().settle()
+        left = one.wanted()["fleet:e1"]
+        assert (left.slot, left.is_shared, left.leaves) == (SlotWish.LEAVE, True, True), names
+    others = life(policy, event("e1", resources=("vm-2",))).polled()
+    assert "fleet:e1" not in others.wanted()
 
 
 def test_without_a_store_any_more_what_waited_for_it_goes_on():

@@ -21,10 +21,8 @@ from faults.promises import is_prepared, lost, of_machine
 from faults.trials import Stage, Starter
 from real_etcd import RealEtcd
 from tideover.fleet_documents import EventDocument, SlotsDocument, decode_event, decode_slots, slots_key
-from tideover.journal import Journal, JournalUnreadable
 from tideover.lifecycle.fleet_rules import not_ready
 from tideover.model import NOT_READY
-from tideover.record import records_of
 
 SHARED, OWN = "E1", "E2"
 SLOW = "unless_orphaned 0.4"
@@ -93,18 +91,21 @@ class StoreHistory:
 
 
 class FleetStage:
-    """Three stages that share a platform and a store; the first one's agent is the one that dies."""
+    """Three stages that share a platform and a store; the first one's agent is the one that dies. `walls`: by how many
+    seconds each machine's wall clock is wrong."""
 
-    def __init__(self, etcd: RealEtcd, starters: Sequence[Starter], stack: ExitStack, hooks: Sequence[str], at: str) -> None:
+    def __init__(self, etcd: RealEtcd, starters: Sequence[Starter], stack: ExitStack, hooks: Sequence[str], at: str = "", *,
+                 walls: Sequence[float] = (0.0, 0.0, 0.0), deadline: str = "20s") -> None:
         prefix = f"fleet-{next(PREFIXES)}"
         more = FLEET.format(store=etcd.setting, prefix=prefix)
         self.history = StoreHistory(etcd.urls[0], prefix)
         stack.callback(self.history.close)
-        first = Stage(starters[0], at=at, befall="death" if at else "", more=more)
-        others = [Stage(starter, more=more, metadata=first.metadata.beside(f"vm-{number}"))
+        first = Stage(starters[0], at=at, befall="death" if at else "", more=more, deadline=deadline)
+        others = [Stage(starter, more=more, deadline=deadline, metadata=first.metadata.beside(f"vm-{number}"))
                   for number, starter in enumerate(starters[1:], 2)]
         self.first, self.machines = first, [first, *others]
-        for machine, hook in zip(self.machines, hooks, strict=True):
+        for machine, hook, wall_s in zip(self.machines, hooks, walls, strict=True):
+            machine.time.set_wall(wall_s)
             machine.hook("10-app", hook)
             machine.hook("30-other")
         for machine in self.machines:
@@ -118,9 +119,8 @@ class FleetStage:
         self.first.announce(event_id, resources=names, not_before_in_s=NOTICE_S)
 
     def has(self, place: int, words: str) -> None:
-        """Wait until the agent of that machine has written this; where it died in that transaction, the journal knows."""
-        machine = self.machines[place]
-        machine.until(lambda: machine.has_committed(words) or (machine.deaths and _stands_in_journal(machine, words)))
+        """Wait until the agent of that machine has written this."""
+        self.machines[place].until(lambda: self.machines[place].has_committed(words))
 
     def ends(self, event_id: str, *places: int) -> None:
         """It starts, because it is acknowledged; then the platform removes it."""
@@ -134,15 +134,6 @@ class FleetStage:
         held = self.history.now()
         slots = held.get(slots_key("default"))
         return not any("/events/" in key for key in held) and (slots is None or not decode_slots("", slots).holders)
-
-
-def _stands_in_journal(machine: Stage, words: str) -> bool:
-    event_id, _, what = words.partition(" ")
-    with contextlib.suppress(JournalUnreadable), contextlib.closing(
-            Journal.reading(machine.home / "state" / "journal.db")) as journal:
-        return any(row["what"] == what for record in records_of(journal.rows()) if record.event_id == event_id
-                   for row in record.as_json()["timeline"])
-    return False
 
 
 def _shared_first(here: FleetStage) -> None:
@@ -187,9 +178,14 @@ def check(here: FleetStage) -> None:
     """Given the stage of a life that is over, raise if a promise was broken."""
     broken = [f"{name}: {one}" for name, machine in zip(("vm-1", "vm-2", "vm-3"), here.machines, strict=True)
               for one in of_machine(_life_of(machine), machine)]
-    broken += [*_posts(here), *_documents(here), *_away(here)]
+    broken += of_fleet(here)
     if broken:
         raise AssertionError("; ".join(broken) + "\n" + "\n".join(machine.story() for machine in here.machines))
+
+
+def of_fleet(here: FleetStage) -> list[str]:
+    """What was broken of that which the machines keep together."""
+    return [*_posts(here), *_documents(here), *_away(here)]
 
 
 def _life_of(machine: Stage) -> Life:

@@ -81,7 +81,7 @@ def become_agent(asked: dict[str, Any]) -> None:
         faulthandler.register(signal.SIGUSR1)       # where all threads are, for the story of a life that hangs
         played = PlayedTime(home / "time")
         play(played)
-        for module in (startup, runner, orphans):        # wherever the product asks which boot this is
+        for module in (agent, startup, runner, orphans):        # wherever the product asks which boot this is
             assert module.read_boot_id is clocks.read_boot_id
             module.read_boot_id = lambda: str(asked["boot_id"])     # type: ignore[attr-defined]
         factor = float(asked["poll_factor"])

@@ -70,7 +70,7 @@ class Points:
         self._first_run = file.with_name(f"{file.name}.first-run")
         self._seen: Counter[str] = Counter()
         self._passed = 0
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
 
     def _same_in_every_life(self, name: str) -> str:
         """The first run's number is the second at which the journal was made: runs are counted from there."""
@@ -82,7 +82,7 @@ class Points:
         return int(self._first_run.read_text())
 
     def passing(self, name: str) -> None:
-        with self._lock:
+        with self.lock:
             name = self._same_in_every_life(name)
             self._seen[name] += 1
             again = f" ({self._seen[name]})" if self._seen[name] > 1 else ""
@@ -111,12 +111,14 @@ class PointedDatabase:
         word = sql.split()[0]
         if word == "COMMIT":
             POINTS.passing(f"{self.about}: written, not committed")
+            with POINTS.lock:           # no point of another thread lies between a commit and what is remarked of it
+                done = self._db.execute(sql, *values)
+                POINTS.remark(self.begun)
+                POINTS.passing(f"{self.about}: committed")
+            return done
         done = self._db.execute(sql, *values)
         if word == "BEGIN":
             POINTS.passing(f"{self.about}: begun")
-        elif word == "COMMIT":
-            POINTS.remark(self.begun)
-            POINTS.passing(f"{self.about}: committed")
         elif word == "DELETE" or (word == "INSERT" and not self._db.in_transaction):
             POINTS.passing(f"alone: {word.lower()}")
         return done

@@ -26,14 +26,16 @@ WORDS: dict[Phase, str] = {
 
 
 def with_fleet(case: Case, policy: Policy, me: str) -> Case:
-    """Given a case, the policy and this VM's name, return it with what the fleet has to do with it."""
+    """Given a case, the policy and this VM's name, return it with what the fleet has to do with it. An event into whose
+    document this machine has written stays shared, whatever it names later."""
     rules = policy.fleet
     if rules is None or not case.announced or not names_me(case.event, me):
         return replace(case, fleet=None) if case.fleet is not None else case
     known = case.fleet or FleetState()
     prepares = policy.acts_on(case.event.kind) and not policy.observes and bool(policy.hooks_for(case.event))
     was_prepared = known.takes_slot and (case.phase in CLAIMING or case.phase is Phase.RECOVERING)
-    is_shared, takes_slot = policy.waits_for_peers(case.event, me), prepares or was_prepared
+    has_written = rules.is_together and known.view.says != ""
+    is_shared, takes_slot = policy.waits_for_peers(case.event, me) or has_written, prepares or was_prepared
     if case.fleet is known and (known.is_shared, known.is_limited, known.takes_slot, known.waives_slot) == (
             is_shared, rules.slots > 0, takes_slot, rules.waives_slot):
         return case
@@ -53,9 +55,12 @@ def coordination(case: Case, fleet: FleetState) -> Coordinate | None:
         result=_result_of(case), due_raw_s=None if case.began else case.due_raw_s)
 
 
-def leaving(case: Case) -> Coordinate | None:
-    """Given a case that is over, return what gives back all that the store has of it; None: nothing can be there."""
-    fleet = case.fleet
+def leaving(case: Case, policy: Policy) -> Coordinate | None:
+    """Given a case of this machine's that is over, return what gives back all that the store has of it; None: nothing
+    can be there. Of an event that had come to name other machines alone, everything may be."""
+    fleet, rules = case.fleet, policy.fleet
+    if fleet is None and rules is not None and case.announced:
+        fleet = FleetState(is_shared=rules.is_together, is_limited=rules.slots > 0)
     if fleet is None or not fleet.uses_store:
         return None
     return Coordinate(

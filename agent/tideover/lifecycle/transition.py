@@ -60,7 +60,8 @@ class Transition:
             self.state = hook_stages.recover_unprepared(self.state, case, self.policy)
         elif case.phase is Phase.CLOSED:
             self.state = self.state.without_case(case.id)
-            self._leave_fleet(case)
+            if case.fleet is not None or before is not Phase.OBSERVED:
+                self._leave_fleet(case)
             if case.announced and not case.missed and before is not Phase.OBSERVED:
                 self.state = self.state.with_over(case.id)
 
@@ -72,11 +73,12 @@ class Transition:
                 self.state = self.state.with_case(known)
             if known.fleet is None and known.phase in (Phase.WAITING_FOR_SLOT, Phase.WAITING_FOR_PEERS):
                 prepared = cases.enter(known, Phase.PREPARING, self.policy, self.now)
-                self.enter_phase(known.phase, prepared, "[fleet] has no store any more")
+                why = "[fleet] has no store any more" if self.policy.fleet is None else "it names this machine no more"
+                self.enter_phase(known.phase, prepared, why)
 
     def _leave_fleet(self, case: Case) -> None:
         """What the fleet's store has of an event that is over is given back, however long the store is out of reach."""
-        left = coordination.leaving(case)
+        left = coordination.leaving(case, self.policy)
         others = tuple(one for one in self.state.leaving if one.event_id != case.id)
         if left is not None:
             self.state = replace(self.state, leaving=(*others, left)[-LEAVING_AT_MOST:])
