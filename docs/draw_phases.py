@@ -82,8 +82,8 @@ def diagram() -> str:
 
 def updated(page: str) -> str:
     """A page with its diagram as the table has it now; the same page if it has none."""
-    block = f"{BEGIN}\n```mermaid\n{diagram()}\n```\n{END}"
-    return re.sub(re.escape(BEGIN) + ".*?" + re.escape(END), lambda _: block, page, flags=re.DOTALL)
+    return re.sub(re.escape(BEGIN) + ".*?" + re.escape(END),
+                  lambda _: f"{BEGIN}\n```mermaid\n{diagram()}\n```\n{END}", page, flags=re.DOTALL)
 
 
 def main() -> None:

@@ -37,7 +37,9 @@ start, with all faults listed at once.
 - `tideover config schema` prints the JSON Schema of the file, for editors.
 - Durations are text: `"250ms"`, `"5s"`, `"2m"`, `"1h"`, `"365d"`.
 - `systemctl reload tideover` (Windows: `sc.exe control tideover paramchange`) applies a changed configuration between
-  events.
+  events. What the new one needs and the old one did not (metrics, a fleet, TLS for its store) is loaded then; if the
+  package was removed or replaced meanwhile and that fails, the log has `configuration.refused` and the old
+  configuration holds.
 
 A drop-in, `/etc/tideover/conf.d/50-web.toml`:
 

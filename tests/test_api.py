@@ -116,7 +116,7 @@ def test_recover_does_not_repeat_what_another_process_at_the_socket_says(place: 
 def test_an_agent_that_takes_a_new_configuration_is_waited_for(place: Place) -> None:
     """Meanwhile it has no socket; `status --check` must not report that no agent runs."""
     lock, servers = Lock(place.state), []
-    later = threading.Timer(0.1, lambda: servers.append(
+    later = threading.Timer(0.03, lambda: servers.append(
         ApiServer(place.socket, {"status": lambda _: {"ok": True, "status": STATUS}})))
     later.start()
     try:
@@ -129,7 +129,7 @@ def test_an_agent_that_takes_a_new_configuration_is_waited_for(place: Place) -> 
 
 def test_an_agent_that_does_not_listen_is_not_taken_for_none(place: Place, capsys: Any,
                                                              monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "RELOAD_WAIT_S", 0.05)
+    monkeypatch.setattr(protocol, "RELOAD_WAIT_S", 0.02)
     with place.held_by_another() as agent:
         assert place.command("recover") == 3
         assert f"Process {agent} uses" in capsys.readouterr().err

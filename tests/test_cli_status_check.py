@@ -83,7 +83,7 @@ def test_what_the_agent_cannot_do_is_one_line_and_exit_status_1(
 
 def test_no_agent_and_one_that_does_not_answer_are_exit_status_3(
         place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
-    monkeypatch.setattr(protocol, "RELOAD_WAIT_S", 0.05)
+    monkeypatch.setattr(protocol, "RELOAD_WAIT_S", 0.02)
     assert place.command("status", "--check") == 3
     assert capsys.readouterr().out == "NO AGENT: no agent is running\n"
     with place.held_by_another():

@@ -403,7 +403,8 @@ def test_what_a_killed_agent_left_in_the_journals_log_is_read_too(nobody):
     assert "recovery is pending for web" in told(nobody.examined(), "journal", FindingLevel.BAD)
 
 
-def test_an_agent_that_holds_the_state_directory_and_does_not_answer_is_bad(nobody):
+def test_an_agent_that_holds_the_state_directory_and_does_not_answer_is_bad(nobody, monkeypatch):
+    monkeypatch.setattr("tideover.api.protocol.RELOAD_WAIT_S", 0.01)
     owe(nobody.home)
     lock = Lock(nobody.home / "state")
     found = nobody.examined()

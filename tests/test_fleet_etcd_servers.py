@@ -87,6 +87,15 @@ def test_users_rights_and_tokens(one: RealEtcd, tmp_path: Path) -> None:
     assert level is FindingLevel.NOTE and "sent without TLS" in words and "the rights are sufficient" in words
 
 
+def test_a_user_that_counts_for_nothing_because_authentication_is_off_is_told(tmp_path: Path) -> None:
+    password = tmp_path / "password"
+    password.write_text("anything\n")
+    with RealEtcd(tmp_path / "etcd") as one:
+        open_to_all = findings(FleetKeys(one.setting, user="tide", password_file=str(password)))
+        assert any("authentication is off in this etcd" in finding.what for finding in open_to_all), open_to_all
+        assert not any("authentication" in finding.what for finding in findings(FleetKeys(one.setting)))
+
+
 def test_a_full_database_refuses_writes_and_is_told_with_the_cure(tmp_path: Path) -> None:
     with RealEtcd(tmp_path / "etcd", flags=["--quota-backend-bytes=2097152"]) as full:
         store = full.store()

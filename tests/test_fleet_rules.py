@@ -94,6 +94,19 @@ def test_a_released_slot_counts_no_more_and_its_machine_does_not_enter_again():
     assert take_slot(slots, TWO, wish("e2", names=("vm-2",)))[1] is SlotState.GRANTED
 
 
+def test_a_slot_whose_machines_are_all_released_is_granted_anew_to_the_next_machine_of_its_event():
+    """What was released may be another event's by now."""
+    slots, _ = take_slot(SlotsDocument(), ONE, wish(names=("vm-1", "vm-3")))
+    slots, state = take_slot(release_slots(slots, "vm-1"), TWO, wish("e2", names=("vm-2",)))
+    assert state is SlotState.GRANTED
+    three, shared = FleetMember("vm-3", "guid-3", "boot-1", slots=1), ("vm-1", "vm-3")
+    assert take_slot(slots, three, wish(names=shared)) == (slots, SlotState.WAITING)
+    entered, state = take_slot(slots, three, wish(slot=SlotWish.ENTER, names=shared))
+    assert state is SlotState.NOT_GRANTED and not entered.holders[0].granted and entered.holders[0].members["vm-1"].released
+    free = give_back(slots, TWO, event_digest("azure", "e2"))
+    assert take_slot(free, three, wish(names=shared))[1] is SlotState.GRANTED
+
+
 def test_a_slot_is_inherited_by_the_same_vm_alone():
     slots, _ = take_slot(SlotsDocument(), ONE, wish(slot=SlotWish.ENTER))
     booted = FleetMember("vm-1", "guid-1", "boot-2", slots=1)
@@ -290,6 +303,21 @@ def test_an_acknowledgement_by_hand_without_a_slot_is_objected_to_and_says_so_in
 def test_an_event_that_is_held_while_the_store_cannot_be_used_says_so():
     one = seen(life(), is_reached=False).after(900 - 10 - 5 - 1).after(2).settle()
     assert phase(one) is Phase.HELD and one.entries[-1].note == "the fleet's store cannot be used"
+
+
+def test_who_was_entered_without_a_slot_for_none_was_free_has_the_next_one_and_who_lost_one_has_none():
+    slots, _ = take_slot(SlotsDocument(), ONE, wish())
+    slots, state = take_slot(slots, TWO, wish("e2", SlotWish.ENTER, ("vm-2",)))
+    assert state is SlotState.NOT_GRANTED
+    later = wish("e2", SlotWish.ENTER, ("vm-2",), had_slot=True)
+    assert take_slot(slots, TWO, later) == (slots, SlotState.NOT_GRANTED)
+    free = give_back(slots, ONE, event_digest("azure", "e1"))
+    assert take_slot(free, TWO, wish("e2", SlotWish.AWAY, ("vm-2",), had_slot=True))[1] is SlotState.NOT_GRANTED
+    after, state = take_slot(free, TWO, later)
+    assert state is SlotState.GRANTED and after.holders[0].granted
+    assert take_slot(after, ONE, wish())[1] is SlotState.WAITING
+    lost, _ = take_slot(SlotsDocument(), TWO, later)
+    assert take_slot(lost, TWO, later) == (lost, SlotState.NOT_GRANTED)
 
 
 @pytest.mark.parametrize("notice_s", [None, 18.0])

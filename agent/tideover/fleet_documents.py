@@ -135,7 +135,8 @@ class Holder:
 
     `event`: its digest; `machines`: the folded names of all machines it names; `members`: folded name -> those of the
     group that have entered; `not_before`: RFC 3339 or "", for people; `taken_from`: the silent machines whose entry
-    made room for it.
+    made room for it; `waits`: no slot was free when it was entered, and one that becomes free is its. A grant that was
+    lost comes back in no case: other machines' grants may have been lost with it.
     """
 
     event: str
@@ -145,6 +146,7 @@ class Holder:
     machines: tuple[str, ...] = ()
     members: Mapping[str, SlotMember] = field(default_factory=_nothing)
     taken_from: tuple[str, ...] = ()
+    waits: bool = False
     extra: Mapping[str, Any] = field(default_factory=_nothing)
 
     @property
@@ -350,7 +352,7 @@ def _slot_member(given: _Given) -> SlotMember:
 def _holder(given: _Given) -> Holder:
     return Holder(given.take("event", str), given.take("granted", bool), given.take("kind", str, ""),
                   given.time("not_before"), given.texts("machines"), given.each("members", _slot_member),
-                  given.texts("taken_from"), given.rest())
+                  given.texts("taken_from"), given.take("waits", bool, False), given.rest())
 
 
 def _slots(given: _Given) -> SlotsDocument:

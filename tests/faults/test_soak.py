@@ -2,10 +2,10 @@
 clients that come and go mixed in by a seed. Nothing is left behind: no application, no memory, no open file, no row
 older than the owner keeps. By hand ten times as long, with rounds of 60 events at once: TIDEOVER_SOAK=10, half an hour.
 
-What the agent holds is compared while nothing happens, after a quiet day and a half. The first look is taken when all is full
-that is kept up to a bound: the newest 64 events in the state, 32 answers of each time source, the newest 128 KiB of the
-log, the rows that were counted of 256 events, SQLite's cache of 256 KiB, and the stacks of as many threads as ran at
-once. What is kept for a time (the record for ten minutes here, the recording of the newest ten events) has been replaced
+What the agent holds is compared while nothing happens, after a quiet day and a half with twelve plain events and ten seconds
+after its last write, when it has emptied the journal's log. The first look is taken when all is full that is kept up to a
+bound: the newest 64 events in the state, 32 answers of each time source, the newest 128 KiB of the log, the rows that were
+counted of 256 events, SQLite's cache of 256 KiB, and the stacks of as many threads as ran at once. What is kept for a time (the record for ten minutes here, the recording of the newest ten events) has been replaced
 by then by what the quiet time left.
 """
 from __future__ import annotations
@@ -40,12 +40,11 @@ LARGEST_ROUND = 9                               # events at once, but for one ro
 CROWD, ONE_CROWD_IN = 60, 40                    # one machine's agent carries 64
 LOOKED_AT = tuple(EVENTS * percent // 100 for percent in (30, 50, 75, 100))
 # The recording keeps the newest ten events, one pass of pruning takes fifty, and some rows are dated a day ahead.
-QUIET_PAUSES, APART_S = (12 if TIMES == 1 else 36), 10_800.0
-# The time server was asked just before the end of a pause of hours, and may be asked again: it is pruned by a good clock.
-SOON_S = 3.0
+PLAIN_EVENTS, APART_S = (12 if TIMES == 1 else 36), 10_800.0
 LARGER_AT_MOST = 1.05
-# What is left of the record after the quiet time are the rows of the last pauses, and these are one event's more or less.
-OF_ONE_PAUSE = {"rows": 15, "journal_kib": 32}
+# What is left after the quiet time are the rows of the last plain events and of the pauses before them, of one of each more
+# or less, and what was recorded of the last ten, which took more or fewer polls.
+OF_ONE_EVENT = {"rows": 40, "journal_kib": 64}
 CLIENT_EVERY_S, POLL_FAULT_EVERY_S, GOOD_BETWEEN = 0.05, 0.1, 2
 KEEP_S = 600.0
 CONFIGURATION = """
@@ -170,19 +169,33 @@ class Soak:
             self._until(lambda: (self.log.read(), self.log.reloads > before)[1], [])
 
     def rest(self) -> Figures:
-        """Let a day and a half pass in which nothing happens but pauses without an event; return what the agent holds
-        then."""
+        """Let a day and a half pass in which nothing happens but a plain event every three hours; return what the agent
+        holds then. A pause alone would not do: on a busy machine it is a stall of the agent, and makes no event."""
         self.quiet.set()
-        for away_s in QUIET_PAUSES * [APART_S, SOON_S]:
+        for number in range(PLAIN_EVENTS):
+            event_id = f"plain-{self.made}-{number}"
             self.log.read()
             before = self.log.pauses
-            self.here.time.pass_by(away_s)
+            self.here.time.pass_by(APART_S)
             self._until(lambda before=before: (self.log.read(), self.log.pauses > before)[1], [])
+            self.here.announce(event_id)
+            self._until(lambda event_id=event_id: self._is_settled(event_id)
+                        and self.here.metadata.status_of(event_id) == "Started", [event_id])
+            for _ in range(8):          # the time server may be asked again: rows are removed by a good clock alone
+                self._step()
+            self.here.metadata.remove_event(event_id)
+            self._until(lambda event_id=event_id: self.log.phase(event_id) == "closed", [event_id])
             self._until(self._is_at_rest, [])
-        time.sleep(0.5)
+        log = self.here.home / "state" / "journal.db-wal"
+        self._until(lambda: (self._step(), log.stat().st_size == 0)[1], [], 60.0)
         figures = Figures.of(self.here)
         self.quiet.clear()
         return figures
+
+    def _step(self) -> None:
+        """Some time passes, too little for a pause."""
+        self.here.time.pass_by(0.3)
+        time.sleep(0.06)
 
     def _is_at_rest(self) -> bool:
         with closing(Journal.reading(self.here.home / "state" / "journal.db")) as journal:
@@ -385,5 +398,5 @@ def report(line: str) -> None:
 def see_flat(figures: dict[int, Figures]) -> None:
     first, last = figures[LOOKED_AT[0]], figures[LOOKED_AT[-1]]
     for name in ("rss_kib", "files", "threads", "rows", "journal_kib"):
-        most = getattr(first, name) * LARGER_AT_MOST + OF_ONE_PAUSE.get(name, 0)
+        most = getattr(first, name) * LARGER_AT_MOST + OF_ONE_EVENT.get(name, 0)
         assert getattr(last, name) <= most, (name, figures)

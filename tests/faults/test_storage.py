@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import signal
 import sqlite3
 import time
 from pathlib import Path
@@ -365,6 +366,25 @@ def test_a_journal_damaged_while_the_agent_runs(tmp_path, how):
         here.start()
         time.sleep(0.5)
         assert here.agents[-1].poll() is None and "Traceback" not in here.said()
+
+
+@slow
+def test_an_agent_that_a_cut_index_of_the_journal_ends_recovers_when_it_is_started_again(tmp_path):
+    """SQLite maps the index of its log: whoever may write the state directory and truncates it ends the process by
+    SIGBUS. The service manager starts it again."""
+    with trial("journal's index truncated", "while prepared; by root", "the next agent recovers"), world(tmp_path) as here:
+        here.hook("10-first")
+        agent = here.start()
+        event_id = here.freeze()
+        here.until(lambda: here.record().get("acknowledged_at"))
+        with (tmp_path / "state" / "journal.db-shm").open("r+b") as index:
+            index.truncate(0)
+        here.until(lambda: agent.poll() is not None)
+        assert agent.poll() == -signal.SIGBUS
+        here.start()
+        here.metadata.remove_event(event_id)
+        here.until(lambda: here.record()["status"] == "closed")
+        assert here.begun() == ["first prepare", "first recover"]
 
 
 # ---- the journal itself: fast ----

@@ -380,6 +380,11 @@ class EtcdStore:
 
     # --- for doctor
 
+    @property
+    def has_no_users(self) -> bool:
+        """Whether a login was answered with: authentication is not enabled."""
+        return self._token == ""
+
     def server_findings(self, topic: str) -> Sequence[Finding]:
         """Ask each server by itself; return what doctor says of them."""
         found: list[Finding] = []
@@ -447,6 +452,9 @@ def findings(settings: StoreSettings) -> list[Finding]:
     try:
         found = [*store.server_findings(topic)]
         found += check_rights(topic, store)
+        if store.has_no_users:
+            found.append(remark(topic, f"fleet.user is {settings.user}, but authentication is off in this etcd: anyone "
+                                "who reaches it can write", "Turn it on: etcdctl auth enable (needs a user root)."))
     finally:
         store.close()
     if settings.user and urlsplit(f"{settings.store}").scheme == "etcd":
