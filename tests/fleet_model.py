@@ -7,6 +7,7 @@ a freeze, an outage. The model looks at every write and every acknowledgement an
 """
 from __future__ import annotations
 
+import json
 import math
 import random
 from collections.abc import Callable, Generator, Sequence
@@ -18,14 +19,19 @@ from tideover import effects as fx, observations as ob
 from tideover.effects import Coordinate
 from tideover.fleet_documents import (
     MemberDocument,
+    SlotMember,
     SlotsDocument,
     decode_event,
     decode_slots,
+    encode,
     event_digest,
+    event_key,
+    member_key,
     slots_key,
+    stamped,
 )
 from tideover.lifecycle import Phase, Stage, State, desired_effects, step
-from tideover.lifecycle.fleet_rules import FleetMember, used
+from tideover.lifecycle.fleet_rules import FleetMember, release_slots, used
 from tideover.lifecycle.fleet_session import (
     BackOff,
     Confirmation,
@@ -42,7 +48,7 @@ from tideover.policy import FleetRules, Policy
 
 Picked = TypeVar("Picked")
 
-ABSENT = StoredValue(None, None)
+ABSENT, ABSENT_SLOT = StoredValue(None, None), SlotMember("")
 TAKEOVER_S = 60.0
 BEAT_S = 15.0
 FRESH_S = 1.0
@@ -59,7 +65,8 @@ class ModelStore:
     keys: dict[str, StoredValue] = field(default_factory=dict)
     revision: int = 0
     is_down: bool = False
-    late: list[tuple[str, WriteKey]] = field(default_factory=list)      # whose, of requests that were given up
+    late: list[tuple[int, WriteKey]] = field(default_factory=list)      # whose, of requests that were given up
+    generation: int = 0                 # rises when it is restored or emptied
 
     def revision_of(self, key: str) -> str | None:
         return self.keys.get(key, ABSENT).revision
@@ -77,6 +84,25 @@ class ModelStore:
             self.keys[wish.key] = StoredValue(wish.value, str(self.revision))
         return True
 
+    def restore(self, backup: dict[str, StoredValue]) -> None:
+        """Requests under way end with the server. Revisions of before conflict with those of after."""
+        self.generation += 1
+        self.late.clear()
+        self.keys = {}
+        for key, stored in backup.items():
+            self.revision += 1
+            self.keys[key] = StoredValue(stored.value, str(self.revision))
+
+
+@dataclass
+class Post:
+    """An acknowledgement that was sent: by whom, with which claim, when, and what its sender learnt."""
+
+    place: int
+    claim: int
+    at_s: float
+    outcome: AckOutcome
+
 
 @dataclass
 class Announced:
@@ -85,7 +111,7 @@ class Announced:
     event: Event
     machines: tuple[int, ...]
     phase: str = "scheduled"            # started, removed
-    posts: list[tuple[int, int, AckOutcome]] = field(default_factory=list)      # who, with which claim, what it learnt
+    posts: list[Post] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.digest, self.started = event_digest(self.event.source, self.event.id), replace(self.event, started=True)
@@ -109,7 +135,9 @@ class Member:
     """One machine and its agent."""
 
     place: int
+    name: str                           # two machines may have one
     group: str
+    is_next: bool = False               # of the next version, which writes what this one does not know
     state: State = field(default_factory=State)
     boot: int = 1
     is_up: bool = True                  # the agent
@@ -138,7 +166,8 @@ class Member:
     wanted_of: State | None = None
 
     def __post_init__(self) -> None:
-        self.name, self.vm_id = f"vm-{self.place + 1}", f"guid-{self.place}"
+        self.vm_id, self.generation = f"guid-{self.place}", 0       # of the store, as it knows it
+        self.key = member_key(self.name, self.vm_id)
 
     @property
     def boot_id(self) -> str:
@@ -157,8 +186,14 @@ class Walk:
         self.now_s, self.moment_now = 0.0, at(0.0)
         self.store = ModelStore()
         self.slots = self.pick((1, 1, 2))
+        self.releases_slots, self.restores, two_of_a_name, next_version = (
+            self.chance.random() < share for share in (0.15, 0.12, 0.1, 0.15))
         groups = ("a", "a", "a", "b") if self.chance.random() < 0.25 else ("a",) * 4
-        self.members = [Member(place, groups[place]) for place in range(self.pick((3, 3, 4)))]
+        self.members = [Member(place, f"vm-{place + 1}", groups[place]) for place in range(self.pick((3, 3, 4)))]
+        if two_of_a_name:
+            self.members[-1] = Member(len(self.members) - 1, "vm-1", groups[0])
+        for member in self.members if next_version else ():
+            member.is_next = self.chance.random() < 0.5
         self.policy = Policy(hooks=(hook("drain", 10, timeout_s=10.0),),
                              fleet=FleetRules(self.slots, waives_slot=self.chance.random() < 0.15))
         self.events: list[Announced] = []
@@ -167,6 +202,13 @@ class Walk:
         self.looks_at_writes = True
         self.is_hostile = False                 # freezes claimants, and lets the others recover by hand meanwhile
         self.created_late: set[str] = set()     # by a request that was given up: what `fleet prune` is for
+        self.backup: dict[str, StoredValue] = {}
+        self.restored_s = -1.0
+        self.left_by_restore: set[str] = set()                  # keys: what `fleet prune` is for as well
+        self.released: dict[tuple[str, str], float] = {}        # digest, VM id -> since when
+        self.releases = 0
+        self.replaced_s: dict[tuple[str, str], float] = {}      # key, name -> when another VM's entry was replaced
+        self.disputed_s: dict[tuple[str, str], float] = {}
         if change is not None:
             change(self)
         for member in self.members:
@@ -228,11 +270,11 @@ class Walk:
             not one.state.cases and not one.state.leaving and one.running is None for one in self.members)
 
     def announce(self, number: int) -> None:
-        places = range(len(self.members))
-        named = sorted(self.chance.sample(places, self.pick((1, 1, 2, min(3, len(places))))))
-        names = tuple(f"VM-{place + 1}" if self.chance.random() < 0.2 else f"vm-{place + 1}" for place in named)
-        self.events.append(Announced(event(f"e{number}", resources=names, notice_s=self.pick((20.0, 200.0, 900.0))),
-                                     tuple(named)))
+        names = sorted({one.name for one in self.members})
+        named = sorted(self.chance.sample(names, min(len(names), self.pick((1, 1, 2, 3)))))
+        spelt = tuple(name.upper() if self.chance.random() < 0.2 else name for name in named)
+        places = tuple(one.place for one in self.members if one.name in named)
+        self.events.append(Announced(event(f"e{number}", resources=spelt, notice_s=self.pick((20.0, 200.0, 900.0))), places))
 
     def move(self) -> None:
         self.now_s += self.pick((0.05, 0.2, 0.2, 1.0, 3.0))
@@ -241,7 +283,8 @@ class Walk:
             self.restart(member)
         if (self.store.is_down or member.is_cut_off) and self.chance.random() < 0.08:
             self.store.is_down = member.is_cut_off = False
-        if self.is_hostile and member.is_up and member.frozen_until_s <= self.now_s and any(one.thawing for one in self.members) and self.chance.random() < 0.1:
+        is_able = member.is_up and member.frozen_until_s <= self.now_s
+        if self.is_hostile and is_able and any(one.thawing for one in self.members) and self.chance.random() < 0.1:
             self.see(member, ob.RecoverRequested(None))
         roll = self.chance.random()
         if roll < 0.58:
@@ -378,6 +421,9 @@ class Walk:
                 if self.store.is_down or member.is_cut_off:
                     self.dropped(member)
                     return
+                if member.generation != self.store.generation:
+                    self.refused(member)
+                    return
                 member.result = self.store.read(key)
                 member.seen.append((key, member.result.revision))
                 if "/members/" in key:
@@ -388,14 +434,26 @@ class Walk:
             case BackOff():
                 member.result = None
 
+    def refused(self, member: Member) -> None:
+        """The answer shows that the store is another one than before: what this session has read of it is void."""
+        member.generation = self.store.generation
+        assert member.running is not None
+        member.running.close()
+        member.running = None
+        self.sessions(member).memory.forget_silence()
+
     def write(self, member: Member, wish: WriteKey) -> None:
+        if member.is_next and wish.value is not None:
+            wish = replace(wish, value=with_unknown(wish.key, wish.value, member))
         fate = self.chance.random()
         if self.store.is_down or member.is_cut_off:
             if fate < 0.3:
-                self.store.late.append((member.name, wish))
+                self.store.late.append((member.place, wish))
             self.dropped(member)
+        elif member.generation != self.store.generation:
+            self.refused(member)
         elif fate < 0.06:
-            self.store.late.append((member.name, wish))     # given up by its client, and carried out later or never
+            self.store.late.append((member.place, wish))     # given up by its client, and carried out later or never
             self.dropped(member)
         else:
             member.result = self.applied(member, wish)
@@ -410,11 +468,10 @@ class Walk:
         return done
 
     def late_write(self) -> None:
-        name, wish = self.store.late.pop(self.chance.randrange(len(self.store.late)))
+        place, wish = self.store.late.pop(self.chance.randrange(len(self.store.late)))
         if self.store.is_down:
             return
-        writer = next(one for one in self.members if one.name == name)
-        if self.applied(writer, wish) and wish.revision is None:
+        if self.applied(self.members[place], wish) and wish.revision is None:
             self.created_late.add(wish.key)
 
     def dropped(self, member: Member) -> None:
@@ -434,7 +491,7 @@ class Walk:
 
     def ended(self, member: Member, value: Any) -> None:
         effect, member.running = member.running_for, None
-        if isinstance(effect, MemberDocument):
+        if effect is None:
             return
         if isinstance(value, Confirmation):
             assert isinstance(effect, fx.Acknowledge)
@@ -476,13 +533,16 @@ class Walk:
         member.beat_s, member.beats = self.now_s, member.beats + 1
         wanted = self.wanted(member)
         named = tuple(event_digest(one.source, one.event_id) for one in wanted.coordinates if not one.leaves)
-        entry = MemberDocument(member.name, member.vm_id, member.boot_id, member.group, self.slots, events=named)
-        member.running, member.running_for, member.result = self.sessions(member).beat(entry), entry, None  # type: ignore[assignment]
-        while member.running is not None:
-            self.operate(member)
-        if self.chance.random() < 0.3:
+        self.to_its_end(member, self.sessions(member).beat(
+            MemberDocument(member.name, member.vm_id, member.boot_id, member.group, self.slots, events=named)))
+        if self.chance.random() < 0.2:
             member.running, member.result = self.sessions(member).leave_past(wanted.digests), None
         return True
+
+    def to_its_end(self, member: Member, session: Generator[Any, Any, None]) -> None:
+        member.running, member.running_for, member.result = session, None, None
+        while member.running is not None:
+            self.operate(member)
 
     # --- the platform
 
@@ -499,7 +559,7 @@ class Walk:
             member.thawing = effect, self.claim_of(member, effect)
             return
         announced = next(one for one in self.events if one.event.id == effect.event_id)
-        self.look_at_post(member, announced, effect)
+        self.look_at_post(member, announced, effect, confirmed.read_raw_s - RAW_S)
         self.send(member, announced, effect, self.claim_of(member, effect))
 
     def post_unfenced(self, member: Member) -> None:
@@ -509,8 +569,7 @@ class Walk:
         (effect, claim), member.thawing = member.thawing, None
         announced = next(one for one in self.events if one.event.id == effect.event_id)
         if effect.is_guarded and claim and announced.phase == "scheduled" and not announced.posts:
-            for place in announced.machines:
-                self.look_at_consent(self.members[place], announced)
+            self.look_at_everyone(announced, -1.0)
         self.send(member, announced, effect, claim)
 
     def send(self, member: Member, announced: Announced, effect: fx.Acknowledge, claim: int) -> None:
@@ -519,7 +578,7 @@ class Walk:
             outcome = AckOutcome.REFUSED
         else:
             outcome = AckOutcome.ACCEPTED if answer < 0.75 else AckOutcome.LOST
-        announced.posts.append((member.place, claim, outcome))
+        announced.posts.append(Post(member.place, claim, self.now_s, outcome))
         if announced.phase == "scheduled" and answer < 0.9 and self.chance.random() < 0.5:
             announced.phase = "started"
         self.see(member, ob.AckSettled(effect.event_id, effect.attempt, outcome))
@@ -549,6 +608,10 @@ class Walk:
             one.phase = "removed"
 
     def disturb(self, member: Member) -> None:
+        if self.restores and self.chance.random() < 0.3:
+            self.back_up_or_restore()
+        if self.releases_slots and self.chance.random() < 0.3:
+            self.release(self.pick(self.members))
         roll = self.chance.random()
         if roll < 0.25:
             self.crash(member)
@@ -570,6 +633,29 @@ class Walk:
             member.boot += 1
             if self.chance.random() < 0.7:
                 self.restart(member)
+
+    def back_up_or_restore(self) -> None:
+        if self.chance.random() < 0.6:
+            self.backup = dict(self.store.keys)
+            return
+        backup = self.backup if self.chance.random() < 0.7 else {}
+        self.store.restore(backup)
+        self.restored_s, self.released = self.now_s, {}
+        self.left_by_restore.update(backup)
+        for member in self.members:
+            member.reads.clear()
+
+    def release(self, member: Member) -> None:
+        """`tideover fleet release` of one machine."""
+        key = slots_key(member.group)
+        known = self.store.read(key)
+        if known.value is None or self.store.is_down:
+            return
+        slots = decode_slots(key, known.value)
+        after = release_slots(slots, member.name)
+        wish = WriteKey(key, encode(stamped(after, self.new_write())), known.revision)
+        if after != slots and self.store.write(wish):
+            self.look_at_release(slots, after, member.name, known.value, wish.value)
 
     def crash(self, member: Member) -> None:
         """The process ends; what it had sent may still arrive."""
@@ -608,11 +694,14 @@ class Walk:
                         break
             if self.is_over():
                 break
+        for _ in range(12 if self.restored_s >= 0 else 0):          # as each does from time to time
+            for member in self.members:
+                self.to_its_end(member, self.sessions(member).leave_past(self.wanted(member).digests))
         for member in self.members:
             if member.state.cases or member.state.hooks or member.state.leaving:
                 raise Broken(f"J7: {member.name} has not come to its end: {member.state}")
         for key, stored in self.store.keys.items():
-            if "/events/" in key and key not in self.created_late:
+            if "/events/" in key and key not in self.created_late | self.left_by_restore:
                 raise Broken(f"J7: {key} is left: {stored.value!r}")
             if "/groups/" in key and decode_slots(key, stored.value or b"").holders:
                 raise Broken(f"J7: a holder is left: {stored.value!r}")
@@ -620,6 +709,8 @@ class Walk:
     # --- the invariants
 
     def look_at_write(self, member: Member, wish: WriteKey, before: bytes | None) -> None:
+        if before is not None and wish.value is not None and b'"next"' in before:
+            self.look_at_unknown(json.loads(before), json.loads(wish.value))
         if "/groups/" in wish.key and wish.value is not None:
             old = decode_slots(wish.key, before) if before is not None else SlotsDocument()
             self.look_at_slots(member, old, decode_slots(wish.key, wish.value))
@@ -628,16 +719,21 @@ class Walk:
 
     def look_at_slots(self, member: Member, old: SlotsDocument, new: SlotsDocument) -> None:
         for holder in new.holders:
-            known = old.holder(holder.event)
+            known = before = old.holder(holder.event)
+            if known is not None and len(known.members) == 1 and known.members.get(member.name, ABSENT_SLOT).vm_id not in (
+                    "", holder.members.get(member.name, ABSENT_SLOT).vm_id):
+                known = None                    # the entry of another machine of its name has been replaced
+            if known is not None and known.granted and not known.counts:
+                known = None                    # all its machines were released: it is granted anew, or not
             if known is not None and known.granted != holder.granted and not known.waits:
                 raise Broken("J2: a grant was changed")
             if known is not None and holder.waits and not known.waits:
                 raise Broken("J2: a grant that was lost is waited for")
-            if holder.granted and (known is None or not known.granted):
+            if holder.granted and holder.counts and (known is None or not known.granted):
                 others = used(one for one in new.holders if one.event != holder.event)
                 if others >= self.slots and used(new.holders) > others:
                     raise Broken(f"J2: {member.name} was granted a slot beside {others} others")
-            others_before = {name: one for name, one in known.members.items() if name != member.name} if known else {}
+            others_before = {name: one for name, one in before.members.items() if name != member.name} if before else {}
             others_after = {name: one for name, one in holder.members.items() if name != member.name}
             if others_before != others_after:
                 raise Broken(f"J8: {member.name} changed another one's part: {others_before} {others_after}")
@@ -646,14 +742,39 @@ class Walk:
                 raise Broken(f"J8: {member.name} removed an entry of its own with others in it")
             if new.holder(gone.event) is None and set(gone.members) - {member.name}:
                 self.takeovers += 1
-                self.look_at_takeover(member, set(gone.members))
+                self.look_at_takeover(member, {name: own.vm_id for name, own in gone.members.items()})
+            if new.holder(gone.event) is None:
+                for own in gone.members.values():
+                    self.released.pop((gone.event, own.vm_id), None)
 
-    def look_at_takeover(self, member: Member, silent: set[str]) -> None:
+    def look_at_release(self, old: SlotsDocument, new: SlotsDocument, name: str, before: bytes, after: bytes | None) -> None:
+        self.look_at_unknown(json.loads(before), json.loads(after or b""))
+        for was, now in zip(old.holders, new.holders, strict=True):
+            for one, own in now.members.items():
+                if own != was.members[one] and (one != name or replace(own, released=False) != was.members[one]):
+                    raise Broken("J8: a release changed more than it releases")
+                if own.released:
+                    self.released.setdefault((now.event, own.vm_id), self.now_s)
+                    self.releases += 1
+
+    def look_at_unknown(self, before: Any, after: Any) -> None:
+        """What this version does not know is kept wherever its place is still there."""
+        if not isinstance(before, dict) or not isinstance(after, dict):
+            return
+        if "next" in before and before["next"] != after.get("next"):
+            raise Broken(f"J8: what the next version has written is lost: {before} {after}")
+        for name in before.keys() & after.keys() - {"holders", "next"}:
+            self.look_at_unknown(before[name], after[name])
+        for holder in before.get("holders", ()):
+            again = next((one for one in after["holders"] if one["event"] == holder["event"]), None)
+            if again is not None and any(
+                    own["vm_id"] == again["members"].get(name, own)["vm_id"] for name, own in holder["members"].items()):
+                self.look_at_unknown(holder, again)
+
+    def look_at_takeover(self, member: Member, silent: dict[str, str]) -> None:
         """J5, by the model's own log of successful reads."""
-        for name in silent:
-            victim = next(one for one in self.members if one.name == name)
-            from tideover.fleet_documents import member_key
-            key = member_key(victim.name, victim.vm_id)
+        for name, vm_id in silent.items():
+            key = member_key(name, vm_id)
             reads = [(revision, when) for known, revision, when in member.reads if known == key]
             observed_s, last = 0.0, None
             for revision, when in reads:
@@ -670,6 +791,13 @@ class Walk:
         new = decode_event(wish.key, wish.value).members if wish.value is not None else {}
         if {k: v for k, v in old.items() if k != member.name} != {k: v for k, v in new.items() if k != member.name}:
             raise Broken(f"J8: {member.name} changed another one's readiness")
+        own, own_before = new.get(member.name), old.get(member.name)
+        if own is not None and own_before is not None and own != own_before:
+            place = wish.key, member.name
+            if own.vm_id != own_before.vm_id:
+                self.replaced_s[place] = self.now_s
+            if own.disputed:
+                self.disputed_s[place] = self.now_s
         was = decode_event(wish.key, before).acknowledgement if before is not None else None
         now = decode_event(wish.key, wish.value).acknowledgement if wish.value is not None else None
         if was is not None and now is not None and now.n < was.n:
@@ -677,25 +805,48 @@ class Walk:
         if now is not None and now.by is not None and now.by != member.name and now != was:
             raise Broken("J8: a claim for another machine")
 
-    def look_at_post(self, member: Member, announced: Announced, effect: fx.Acknowledge) -> None:
+    def look_at_post(self, member: Member, announced: Announced, effect: fx.Acknowledge, confirmed_s: float) -> None:
         self.posts += 1
         case = member.state.cases[effect.event_id]
         if not effect.is_guarded:
             return
-        if announced.phase == "scheduled":
-            for place in announced.machines if case.fleet is not None and case.fleet.is_shared else (member.place,):
-                self.look_at_consent(self.members[place], announced)
+        if self.released.get((announced.digest, member.vm_id), math.inf) < confirmed_s:
+            raise Broken(f"J3: {member.name} acknowledges with a slot that was released")
+        if announced.phase == "scheduled" and case.fleet is not None and case.fleet.is_shared:
+            self.look_at_everyone(announced, confirmed_s)
+        elif announced.phase == "scheduled":
+            self.look_at_consent(member, announced)
         if case.fleet is not None and case.fleet.is_shared:
             sent = self.claim_of(member, effect)
-            for place, claim, outcome in announced.posts:
-                again = claim == sent and place == member.place and outcome is AckOutcome.LOST
-                if claim and claim >= sent and not again:
-                    raise Broken(f"J4: {member.name} acknowledges again with claim {sent} after {claim}")
+            for post in announced.posts:
+                again = post.claim == sent and post.place == member.place and post.outcome is AckOutcome.LOST
+                if post.claim and post.claim >= sent and not again and post.at_s > self.restored_s:
+                    raise Broken(f"J4: {member.name} acknowledges again with claim {sent} after {post.claim}")
         self.look_at_others(member, announced)
 
+    def look_at_everyone(self, announced: Announced, confirmed_s: float) -> None:
+        """J1 of all machines named; of two of one name it is the one whose entry stands, and only while the other one has
+        not had time to dispute that."""
+        key = event_key(announced.digest)
+        stored = self.store.read(key)
+        event = decode_event(key, stored.value) if stored.value is not None else None
+        for place in announced.machines:
+            named = self.members[place]
+            own = event.members.get(named.name) if event is not None else None
+            if own is None or own.vm_id == named.vm_id:
+                self.look_at_consent(named, announced)
+                continue
+            replaced_s = self.replaced_s.get((key, named.name), math.inf)
+            if self.disputed_s.get((key, named.name), math.inf) < confirmed_s or (
+                    replaced_s < named.settled_at.get(announced.event.id, -1.0) < confirmed_s and not own.disputed):
+                raise Broken(f"J1: two machines are called {named.name}, and both write")
+
     def look_at_consent(self, named: Member, announced: Announced) -> None:
-        """J1. What an agent could not write yet, and a recovery by hand that was told "too late", are the two exceptions."""
+        """J1. What an agent could not write yet, and a recovery by hand that was told "too late", are the exceptions; and
+        what it has not written anew into a store that was restored."""
         event_id = announced.event.id
+        if named.settled_at.get(event_id, -1.0) < self.restored_s:
+            return
         known = named.state.hooks.get("drain")
         case = named.state.cases.get(event_id)
         if known is not None and known.stage in (Stage.PREPARED,) and known.prepared_for and named.is_in_boot(event_id):
@@ -718,14 +869,15 @@ class Walk:
         the store could be reached by and that were not taken over, are prepared for."""
         away = set()
         for other in self.members:
-            if other.group != member.group or other is member:
+            if other.group != member.group or other.name == member.name or self.has_namesake(other):
                 continue
             known = other.state.hooks.get("drain")
             if known is None or known.stage is Stage.QUEUED or not known.needs_recover:
                 continue
             for event_id in known.wanted_by or (known.event_id,):
                 case = other.state.cases.get(event_id)
-                if event_id == announced.event.id or case is None or other.settled_at.get(event_id, -1.0) < other.prepared_s:
+                if event_id == announced.event.id or case is None or other.settled_at.get(event_id, -1.0) < max(
+                        other.prepared_s, self.restored_s):
                     continue
                 if case.fleet is None or case.fleet.view.slot not in (SlotState.GRANTED, SlotState.NOT_GRANTED):
                     continue
@@ -738,4 +890,22 @@ class Walk:
             holder = slots.holder(digest)
             if holder is None and not self.takeovers:
                 raise Broken(f"J2: {name} is prepared for {event_id} and is not entered")
+
+
+    def has_namesake(self, member: Member) -> bool:
+        return sum(one.name == member.name for one in self.members) > 1
+
+
+def with_unknown(key: str, value: bytes, member: Member) -> bytes:
+    """A document as the next version would have written it: with members that this one does not know."""
+    document = json.loads(value)
+    document["next"] = [1, {"two": None}]
+    for entries in (document, *document.get("holders", ())):
+        own = entries.get("members", {}).get(member.name)
+        if own is not None:
+            own["next"], entries["next"] = "own", [1, {"two": None}]
+    claim = document.get("acknowledgement")
+    if claim is not None and claim.get("vm_id") == member.vm_id:
+        claim["next"] = "claim"
+    return json.dumps(document, separators=(",", ":")).encode()
 

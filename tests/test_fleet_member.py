@@ -18,6 +18,7 @@ from tideover.fleet_documents import (
     decode_slots,
     encode,
     event_digest,
+    event_key,
     slots_key,
     stamped,
 )
@@ -74,6 +75,24 @@ class RestoredStore(FullStore):
         return [] if value is None else [one.event for one in decode_slots("k", value).holders]
 
 
+class ReplacedStore(FullStore):
+    """Another one from the second read on; its operations are logged."""
+
+    def __init__(self):
+        super().__init__()
+        self.is_cured, self.log = True, []
+        self.keys.clear()
+
+    def get(self, key):
+        self.log.append(f"get {key}")
+        self.generation = min(len(self.log), 2)
+        return super().get(key)
+
+    def put(self, key, value, expect):
+        self.log.append(f"put {key}")
+        return super().put(key, value, expect)
+
+
 @pytest.fixture
 def quick(monkeypatch):
     for name, seconds in (("UNREACHED_S", 0.02), ("FIRST_RETRY_S", 0.001), ("LONGEST_RETRY_S", 0.002), ("SHORTEST_SLOT_S", 0.002),
@@ -118,5 +137,21 @@ def test_an_idle_machine_gives_back_what_a_restored_store_shows_of_it_also_if_it
         member.cancel(now)
         store.restore()
         until(lambda: store.holders() == [])
+    finally:
+        member.close()
+
+
+def test_nothing_is_written_on_what_was_read_of_a_store_that_turns_out_to_be_another_one(quick):
+    """The answer of the second read shows it: what was read before, and what was observed of silent members, is void."""
+    store, slots = ReplacedStore(), slots_key("default")
+    member = Member(MemberSettings("default", 1, None), lambda: store, "boot-1", "0.1.0", lambda _: None,
+                    lambda: Moment(datetime.now(UTC), time.monotonic()), lambda _: None)
+    member.identify("vm-1", "guid-1")
+    member.start(Coordinate("now", "azure", Kind.FREEZE, ("vm-1", "vm-2"), "", "preparing", SlotWish.AWAY, is_shared=True, says="not-ready"))
+    member.open(frozenset())
+    try:
+        until(lambda: len(store.log) > 5)
+        key = event_key(event_digest("azure", "now"))
+        assert store.log[:4] == [f"get {slots}", f"put {slots}", f"get {key}", f"get {slots}"], "the session begins anew"
     finally:
         member.close()

@@ -94,6 +94,19 @@ def test_a_released_slot_counts_no_more_and_its_machine_does_not_enter_again():
     assert take_slot(slots, TWO, wish("e2", names=("vm-2",)))[1] is SlotState.GRANTED
 
 
+def test_a_slot_whose_machines_are_all_released_is_granted_anew_to_the_next_machine_of_its_event():
+    """What was released may be another event's by now."""
+    slots, _ = take_slot(SlotsDocument(), ONE, wish(names=("vm-1", "vm-3")))
+    slots, state = take_slot(release_slots(slots, "vm-1"), TWO, wish("e2", names=("vm-2",)))
+    assert state is SlotState.GRANTED
+    three, shared = FleetMember("vm-3", "guid-3", "boot-1", slots=1), ("vm-1", "vm-3")
+    assert take_slot(slots, three, wish(names=shared)) == (slots, SlotState.WAITING)
+    entered, state = take_slot(slots, three, wish(slot=SlotWish.ENTER, names=shared))
+    assert state is SlotState.NOT_GRANTED and not entered.holders[0].granted and entered.holders[0].members["vm-1"].released
+    free = give_back(slots, TWO, event_digest("azure", "e2"))
+    assert take_slot(free, three, wish(names=shared))[1] is SlotState.GRANTED
+
+
 def test_a_slot_is_inherited_by_the_same_vm_alone():
     slots, _ = take_slot(SlotsDocument(), ONE, wish(slot=SlotWish.ENTER))
     booted = FleetMember("vm-1", "guid-1", "boot-2", slots=1)

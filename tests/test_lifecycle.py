@@ -393,6 +393,18 @@ def test_a_stall_of_our_own_process_counts_from_a_second_on(length_s, phase):
 def test_a_clock_step_is_no_pause_of_any_event():
     life = Life().polled(FREEZE).settle().acknowledged().polled(started(FREEZE)).paused(0.0, Cause.CLOCK_STEP)
     assert life.phase() == "started" and life.state.cases["e1"].pauses == ()
+    assert [entry.event_id for entry in life.entries if entry.what is EntryKind.PAUSE] == [""], "nor in its record"
+
+
+def test_a_clock_check_takes_samples_from_the_end_of_the_last_pause_on_and_after_a_restart_from_the_start_on():
+    life = Life().polled(FREEZE).settle().acknowledged().polled(started(FREEZE))
+    ended = life.after(3.0).now
+    life.after(2.0).see(ob.Resumed(pause("p1", 5.0, now=ended)))
+    [check] = [effect for effect in life.wanted().values() if isinstance(effect, fx.CheckClock)]
+    assert check.since_raw_s == ended.raw_s < life.now.raw_s
+    life = Life().polled(FREEZE).settle().acknowledged().polled(started(FREEZE)).restarted("boot-2").polled()
+    [check] = [effect for effect in life.wanted().values() if isinstance(effect, fx.CheckClock)]
+    assert check.since_raw_s == life.now.raw_s
 
 
 def test_a_further_pause_while_the_event_is_listed_is_checked_again():

@@ -70,6 +70,10 @@ class StoreStatus:
     reason: str = ""
 
 
+class _AnotherStore(Exception):
+    """An answer shows that the store was restored, emptied or replaced: the session is begun again."""
+
+
 @dataclass(slots=True)
 class _Task:
     """One event that is coordinated."""
@@ -390,9 +394,9 @@ class Member:
             return ended
         except (StoreFailed, UnusableDocument) as failure:
             reason = str(failure)
-        except TooManyConflicts:
+        except (TooManyConflicts, _AnotherStore):
             session.close()
-            return None                 # the store answers: others were faster
+            return None                 # the store answers: others were faster, or what was read of it is void
         session.close()
         self._failed(reason)
         return None
@@ -404,10 +408,15 @@ class Member:
         return self._store
 
     def _operate(self, store: Store, operation: Operation) -> StoredValue | bool | None:
+        result = self._exchange(store, operation)
         if store.generation != self._generation:
             self._generation = store.generation
             self._memory.forget_silence()
             self._past_raw_s = self._now().raw_s
+            raise _AnotherStore
+        return result
+
+    def _exchange(self, store: Store, operation: Operation) -> StoredValue | bool | None:
         match operation:
             case ReadKey(key):
                 stored = self._timed("get", lambda: store.get(key))

@@ -124,25 +124,25 @@ def take_slot(slots: SlotsDocument, me: FleetMember, wish: Coordinate,
         slots, holder = _without(slots, holder), None       # of a machine of this name that is no more
     if holder is not None:
         machines = _named_by(holder.machines, me, wish)
+        joined = holder
         if own is None or (own.vm_id, own.boot_id) != (me.vm_id, me.boot_id) or machines != holder.machines:
             entered = SlotMember(me.vm_id, me.boot_id, extra=own.extra if own is not None else MappingProxyType({}))
             joined = replace(holder, machines=machines,
                              members=MappingProxyType({**holder.members, me.folded: entered}))
-            slots, holder = _with(slots, joined), joined
-        if holder.waits and wish.slot is not SlotWish.AWAY and _is_free(slots, digest, me):
-            holder = replace(holder, granted=True, waits=False)
-            slots = _with(slots, holder)
-        return slots, SlotState.GRANTED if holder.granted else SlotState.NOT_GRANTED
-    mine = Holder(digest, True, wish.kind.value, wish.not_before,
-                  _named_by((), me, wish),
-                  MappingProxyType({me.folded: SlotMember(me.vm_id, me.boot_id)}), taken_from)
-    entered_slots = replace(slots, holders=(*slots.holders, mine))
+    else:
+        joined = Holder(digest, True, wish.kind.value, wish.not_before, _named_by((), me, wish),
+                        MappingProxyType({me.folded: SlotMember(me.vm_id, me.boot_id)}), taken_from)
+    entered_slots = _with(slots, joined) if holder is not None else replace(slots, holders=(*slots.holders, joined))
+    if holder is not None and (holder.counts or not holder.granted):
+        if holder.waits and wish.slot is not SlotWish.AWAY and _is_free(entered_slots, digest, me):
+            joined = replace(joined, granted=True, waits=False)
+        return _with(entered_slots, joined), SlotState.GRANTED if joined.granted else SlotState.NOT_GRANTED
     may_have = not wish.had_slot and wish.slot is not SlotWish.AWAY
     if may_have and _is_free(entered_slots, digest, me):
         return entered_slots, SlotState.GRANTED
     if may_have and wish.slot is SlotWish.TAKE:
         return slots, SlotState.WAITING
-    return _with(entered_slots, replace(mine, granted=False, waits=may_have)), SlotState.NOT_GRANTED
+    return _with(entered_slots, replace(joined, granted=False, waits=may_have)), SlotState.NOT_GRANTED
 
 
 def _is_free(slots: SlotsDocument, digest: str, me: FleetMember) -> bool:
