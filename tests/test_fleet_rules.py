@@ -305,9 +305,9 @@ def test_an_event_that_is_held_while_the_store_cannot_be_used_says_so():
     assert phase(one) is Phase.HELD and one.entries[-1].note == "the fleet's store cannot be used"
 
 
-def test_who_was_entered_without_a_slot_for_none_was_free_has_the_next_one_and_who_lost_one_has_none():
-    slots, _ = take_slot(SlotsDocument(), ONE, wish())
-    slots, state = take_slot(slots, TWO, wish("e2", SlotWish.ENTER, ("vm-2",)))
+def test_who_had_no_time_to_wait_has_the_next_free_slot_and_who_waited_or_lost_one_has_none():
+    taken, _ = take_slot(SlotsDocument(), ONE, wish())
+    slots, state = take_slot(taken, TWO, wish("e2", SlotWish.ENTER, ("vm-2",)))
     assert state is SlotState.NOT_GRANTED
     later = wish("e2", SlotWish.ENTER, ("vm-2",), had_slot=True)
     assert take_slot(slots, TWO, later) == (slots, SlotState.NOT_GRANTED)
@@ -316,6 +316,9 @@ def test_who_was_entered_without_a_slot_for_none_was_free_has_the_next_one_and_w
     after, state = take_slot(free, TWO, later)
     assert state is SlotState.GRANTED and after.holders[0].granted
     assert take_slot(after, ONE, wish())[1] is SlotState.WAITING
+    waited, _ = take_slot(taken, TWO, wish("e2", SlotWish.ENTER, ("vm-2",), has_waited=True))
+    waited = give_back(waited, ONE, event_digest("azure", "e1"))
+    assert take_slot(waited, TWO, later) == (waited, SlotState.NOT_GRANTED)
     lost, _ = take_slot(SlotsDocument(), TWO, later)
     assert take_slot(lost, TWO, later) == (lost, SlotState.NOT_GRANTED)
 

@@ -118,6 +118,7 @@ class Coordinate:
     phase: str
     slot: SlotWish = SlotWish.NONE
     had_slot: bool = False          # it was entered: if that is gone, another machine took it over
+    has_waited: bool = False        # for a slot, until the last moment: one that becomes free later is not for it
     is_shared: bool = False         # it names other machines too
     says: str | None = None         # READY, NOT_READY or OVER of the documents; None: what is written stays
     why: str = ""

@@ -135,8 +135,8 @@ class Holder:
 
     `event`: its digest; `machines`: the folded names of all machines it names; `members`: folded name -> those of the
     group that have entered; `not_before`: RFC 3339 or "", for people; `taken_from`: the silent machines whose entry
-    made room for it; `waits`: no slot was free when it was entered, and one that becomes free is its. A grant that was
-    lost comes back in no case: other machines' grants may have been lost with it.
+    made room for it; `waits`: the notice was too short to wait for a slot, and one that becomes free is its. A grant
+    that was lost comes back in no case: other machines' grants may have been lost with it.
     """
 
     event: str

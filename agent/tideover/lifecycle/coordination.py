@@ -50,7 +50,8 @@ def coordination(case: Case, fleet: FleetState) -> Coordinate | None:
         return None
     return Coordinate(
         case.id, case.event.source, case.event.kind, case.event.resources, utc_text(case.event.not_before) or "",
-        case.phase.value, slot, fleet.view.slot in ENTERED, fleet.is_shared, says, why,
+        case.phase.value, slot, fleet.view.slot in ENTERED,
+        fleet.view.slot is SlotState.WAITING, fleet.is_shared, says, why,
         may_claim=case.phase is Phase.WAITING_FOR_PEERS and not fleet.passes, sent=fleet.sent, passes=fleet.passes,
         result=_result_of(case), due_raw_s=None if case.began else case.due_raw_s)
 

@@ -142,7 +142,8 @@ def take_slot(slots: SlotsDocument, me: FleetMember, wish: Coordinate,
         return entered_slots, SlotState.GRANTED
     if may_have and wish.slot is SlotWish.TAKE:
         return slots, SlotState.WAITING
-    return _with(entered_slots, replace(joined, granted=False, waits=may_have)), SlotState.NOT_GRANTED
+    without = replace(joined, granted=False, waits=may_have and not wish.has_waited)
+    return _with(entered_slots, without), SlotState.NOT_GRANTED
 
 
 def _is_free(slots: SlotsDocument, digest: str, me: FleetMember) -> bool:
