@@ -62,8 +62,9 @@ def test_of_three_machines_with_one_slot_never_two_are_away(tmp_path):
             assert three.acknowledgements(event) == [machine.metadata.vm_name]
         away = sorted((float(machine.lines()[0][0]), float(machine.lines()[-1][0])) for machine in three.machines)
         assert all(earlier[1] <= later[0] for earlier, later in pairwise(away)), away
-        assert all([line[2] for line in machine.lines()] == ["prepare", "prepare-ended", "recover", "recover-ended"]
-                   for machine in three.machines)
+        for machine in three.machines:
+            steps = [line[2] for line in machine.lines()]
+            assert steps == ["prepare", "prepare-ended", "recover", "recover-ended"], (machine.lines(), machine.said())
 
 
 def test_without_a_slot_a_machine_prepares_at_the_last_moment_and_does_not_acknowledge(tmp_path):

@@ -209,8 +209,8 @@ def test_a_waiting_machine_that_is_stopped_together_with_the_holder_takes_nothin
         here.configure('slots = 1\ntakeover = "1m"')
         here.start()
         first, second = here.machines
-        held = here.freeze("vm-1")
-        reaches(first, "acknowledged", "started")
+        held = here.freeze("vm-1", "vm-9")          # which has no agent: the slot is held until the event is removed
+        reaches(first, "waiting-for-peers")
         here.freeze("vm-2")
         reaches(second, "waiting-for-slot")
         time.sleep(3.0)

@@ -82,9 +82,9 @@ def try_points(name: str, points: list[str], options: dict[str, Any]) -> list[Tr
             starter.close()
 
 
-def todays(points: Sequence[str]) -> list[str]:
+def todays(points: Sequence[str], every: int = EVERY) -> list[str]:
     """Given points, return those whose turn it is (see `EVERY`)."""
-    return list(points)[datetime.now(UTC).toordinal() % EVERY::EVERY]
+    return list(points)[datetime.now(UTC).toordinal() % every::every]
 
 
 def try_all(name: str, points: Iterable[str], **options: Any) -> list[Tried]:
