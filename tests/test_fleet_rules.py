@@ -786,6 +786,25 @@ def test_a_takeover_still_under_way_comes_too_late_when_its_holder_has_written_a
     assert store.keys[takeover.key] != known[takeover.key], "a pause may have been longer than the clock shows"
 
 
+def test_the_silence_of_one_machine_does_not_count_for_another_one_of_its_name():
+    """Neither has written an entry of its own, so that only their ids tell them apart."""
+    clock_s = [1000.0]
+    store, two = Documents(), sessions(TWO, lambda: clock_s[0])
+    waits = wish("e2", names=("vm-2",))
+
+    def taken_after_s(began_s):
+        while store.run(two.coordinate(waits, 15.0)).slot is SlotState.WAITING:
+            clock_s[0] += 15.0
+        return clock_s[0] - began_s
+
+    store.run(sessions(ONE).coordinate(wish(), 1.0))
+    for _ in range(4):
+        store.run(two.coordinate(waits, 15.0))
+        clock_s[0] += 15.0
+    store.run(sessions(AGAIN).coordinate(wish(), 1.0))
+    assert taken_after_s(clock_s[0]) >= 60.0
+
+
 def test_a_machine_without_a_slot_writes_its_entry_alone_and_slots_it_cannot_read_are_left():
     store, one = Documents(), sessions(ONE)
     store.run(sessions(TWO).coordinate(wish("e2", names=("vm-2",)), 1.0))

@@ -225,7 +225,7 @@ class FleetSessions:
         entries: list[object] = []
         for name, own in sorted(holder.members.items()):
             read = yield from _read(member_key(name, own.vm_id))
-            entries.append((name, read.revision))
+            entries.append((name, own.vm_id, read.revision))
         return tuple(entries)
 
     def _event(self, wish: Coordinate, view: FleetView,
