@@ -2,36 +2,25 @@
 the agent's own; threads, time, the store, the platform and every misfortune are the model's.
 
 One move at a time: an operation of a session, a document seen, a hook that ends, an acknowledgement that leaves, a crash,
-a freeze, an outage. The model looks at every write and every acknowledgement and raises `Broken` where an invariant
-(J1 to J8 of the walk's log) does not hold.
+a freeze, an outage, a release by hand, a store that is restored. Some walks have two machines of one name, or agents of the
+next version. Every write and every acknowledgement is looked at (`fleet_invariants`).
 """
 from __future__ import annotations
 
 import json
-import math
 import random
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
-from lives import BEGIN, GOOD, RAW_S, at, event, hook, report
+from fleet_invariants import BEAT_S, TAKEOVER_S, Invariants
+from fleet_world import Announced, Broken, Member, Post, Wanted
+from lives import BEGIN, DONE, FAILED, GOOD, RAW_S, at, event, hook, report
 from tideover import effects as fx, observations as ob
 from tideover.effects import Coordinate
-from tideover.fleet_documents import (
-    MemberDocument,
-    SlotMember,
-    SlotsDocument,
-    decode_event,
-    decode_slots,
-    encode,
-    event_digest,
-    event_key,
-    member_key,
-    slots_key,
-    stamped,
-)
-from tideover.lifecycle import Phase, Stage, State, desired_effects, step
-from tideover.lifecycle.fleet_rules import FleetMember, release_slots, used
+from tideover.fleet_documents import MemberDocument, decode_slots, encode, event_digest, slots_key, stamped
+from tideover.lifecycle import Phase, Stage, desired_effects, step
+from tideover.lifecycle.fleet_rules import FleetMember, release_slots
 from tideover.lifecycle.fleet_session import (
     BackOff,
     Confirmation,
@@ -48,143 +37,15 @@ from tideover.policy import FleetRules, Policy
 
 Picked = TypeVar("Picked")
 
-ABSENT, ABSENT_SLOT = StoredValue(None, None), SlotMember("")
-TAKEOVER_S = 60.0
-BEAT_S = 15.0
 FRESH_S = 1.0
 
 
-class Broken(AssertionError):
-    """An invariant does not hold."""
-
-
-@dataclass
-class ModelStore:
-    """Keys with revisions; conditional writes only."""
-
-    keys: dict[str, StoredValue] = field(default_factory=dict)
-    revision: int = 0
-    is_down: bool = False
-    late: list[tuple[int, WriteKey]] = field(default_factory=list)      # whose, of requests that were given up
-    generation: int = 0                 # rises when it is restored or emptied
-
-    def revision_of(self, key: str) -> str | None:
-        return self.keys.get(key, ABSENT).revision
-
-    def read(self, key: str) -> StoredValue:
-        return self.keys.get(key, ABSENT)
-
-    def write(self, wish: WriteKey) -> bool:
-        if self.revision_of(wish.key) != wish.revision:
-            return False
-        self.revision += 1
-        if wish.value is None:
-            del self.keys[wish.key]
-        else:
-            self.keys[wish.key] = StoredValue(wish.value, str(self.revision))
-        return True
-
-    def restore(self, backup: dict[str, StoredValue]) -> None:
-        """Requests under way end with the server. Revisions of before conflict with those of after."""
-        self.generation += 1
-        self.late.clear()
-        self.keys = {}
-        for key, stored in backup.items():
-            self.revision += 1
-            self.keys[key] = StoredValue(stored.value, str(self.revision))
-
-
-@dataclass
-class Post:
-    """An acknowledgement that was sent: by whom, with which claim, when, and what its sender learnt."""
-
-    place: int
-    claim: int
-    at_s: float
-    outcome: AckOutcome
-
-
-@dataclass
-class Announced:
-    """One event of the platform. `machines`: the members it names, by their places."""
-
-    event: Event
-    machines: tuple[int, ...]
-    phase: str = "scheduled"            # started, removed
-    posts: list[Post] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.digest, self.started = event_digest(self.event.source, self.event.id), replace(self.event, started=True)
-
-
-class Wanted:
-    """The effects of one state, by their kinds. Of the timers those that move something when they fire."""
-
-    def __init__(self, effects: tuple[fx.Effect, ...] = ()) -> None:
-        self.acknowledgements = [one for one in effects if isinstance(one, fx.Acknowledge)]
-        self.coordinates = [one for one in effects if isinstance(one, Coordinate)]
-        self.runs = [one for one in effects if isinstance(one, fx.RunHook)]
-        self.checks = [one for one in effects if isinstance(one, fx.CheckClock)]
-        self.wakes = [one for one in effects if isinstance(one, fx.WakeAt) and not one.key.startswith("near:")]
-        self.digests = frozenset(event_digest(one.source, one.event_id) for one in self.coordinates)
-        self.first_raw_s = min((one.at_raw_s for one in self.wakes), default=math.inf)
-
-
-@dataclass
-class Member:
-    """One machine and its agent."""
-
-    place: int
-    name: str                           # two machines may have one
-    group: str
-    is_next: bool = False               # of the next version, which writes what this one does not know
-    state: State = field(default_factory=State)
-    boot: int = 1
-    is_up: bool = True                  # the agent
-    frozen_until_s: float = 0.0         # the machine
-    is_cut_off: bool = False            # from the store
-    sessions: FleetSessions | None = None
-    running: Generator[Any, Any, Any] | None = None
-    running_for: Coordinate | fx.Acknowledge | None = None
-    result: Any = None
-    views: dict[str, FleetView] = field(default_factory=dict)
-    phases: dict[str, str] = field(default_factory=dict)
-    confirmed: tuple[fx.Acknowledge, Confirmation, int] | None = None
-    thawing: tuple[fx.Acknowledge, int] | None = None       # frozen before an acknowledgement that it will send
-    beat_s: float = -1e9
-    beats: int = 0
-    reads: list[tuple[str, str | None, float]] = field(default_factory=list)    # key, revision, when: for J5
-    settled_boot: dict[str, int] = field(default_factory=dict)      # event -> boot of its last session that ended well
-    settled_at: dict[str, float] = field(default_factory=dict)      # event -> when that began
-    told_late: set[str] = field(default_factory=set)
-    recovered_s: dict[str, float] = field(default_factory=dict)     # event -> since when it is being recovered early
-    prepared_s: float = 0.0
-    polled: tuple[State | None, tuple[Event, ...]] = (None, ())     # after the newest document, and what that was
-    settled: dict[str, tuple[Coordinate, FleetView, tuple[tuple[str, str | None], ...]]] = field(default_factory=dict)
-    seen: list[tuple[str, str | None]] = field(default_factory=list)        # keys and revisions read by the session under way
-    wanted: Wanted = field(default_factory=Wanted)
-    wanted_of: State | None = None
-
-    def __post_init__(self) -> None:
-        self.vm_id, self.generation = f"guid-{self.place}", 0       # of the store, as it knows it
-        self.key = member_key(self.name, self.vm_id)
-
-    @property
-    def boot_id(self) -> str:
-        return f"boot-{self.place}-{self.boot}"
-
-    def is_in_boot(self, event_id: str) -> bool:
-        """Whether its agent, in the present boot, knows that it was prepared in it."""
-        return self.state.boot_id == self.boot_id
-
-
-class Walk:
+class Walk(Invariants):
     """One walk of `moves` random moves, then the end: all is healed, and every event is removed."""
 
     def __init__(self, seed: int, change: Callable[[Walk], None] | None = None) -> None:
-        self.chance = random.Random(seed)
-        self.now_s, self.moment_now = 0.0, at(0.0)
-        self.store = ModelStore()
+        super().__init__()
+        self.chance, self.moment_now = random.Random(seed), at(0.0)
         self.slots = self.pick((1, 1, 2))
         self.releases_slots, self.restores, two_of_a_name, next_version = (
             self.chance.random() < share for share in (0.15, 0.12, 0.1, 0.15))
@@ -196,19 +57,13 @@ class Walk:
             member.is_next = self.chance.random() < 0.5
         self.policy = Policy(hooks=(hook("drain", 10, timeout_s=10.0),),
                              fleet=FleetRules(self.slots, waives_slot=self.chance.random() < 0.15))
-        self.events: list[Announced] = []
+        self.pace = self.pick((1.0, 1.0, 4.0))
         self.revival = self.pick((0.2, 0.2, 0.02))      # how soon agents that have ended start again
-        self.writes = self.takeovers = self.posts = 0
-        self.looks_at_writes = True
+        self.writes, self.looks_at_writes = 0, True
         self.is_hostile = False                 # freezes claimants, and lets the others recover by hand meanwhile
         self.created_late: set[str] = set()     # by a request that was given up: what `fleet prune` is for
         self.backup: dict[str, StoredValue] = {}
-        self.restored_s = -1.0
         self.left_by_restore: set[str] = set()                  # keys: what `fleet prune` is for as well
-        self.released: dict[tuple[str, str], float] = {}        # digest, VM id -> since when
-        self.releases = 0
-        self.replaced_s: dict[tuple[str, str], float] = {}      # key, name -> when another VM's entry was replaced
-        self.disputed_s: dict[tuple[str, str], float] = {}
         if change is not None:
             change(self)
         for member in self.members:
@@ -277,7 +132,7 @@ class Walk:
         self.events.append(Announced(event(f"e{number}", resources=spelt, notice_s=self.pick((20.0, 200.0, 900.0))), places))
 
     def move(self) -> None:
-        self.now_s += self.pick((0.05, 0.2, 0.2, 1.0, 3.0))
+        self.now_s += self.pace * self.pick((0.05, 0.2, 0.2, 1.0, 3.0))
         member = self.pick(self.members)
         if not member.is_up and self.chance.random() < self.revival:
             self.restart(member)
@@ -355,7 +210,6 @@ class Walk:
         self.see(member, ob.ClockJudged(check.event_id, check.round, GOOD))
 
     def end_hook(self, member: Member, run: fx.RunHook) -> None:
-        from lives import DONE, FAILED
         outcome = FAILED if run.phase is HookPhase.PREPARE and self.chance.random() < 0.1 else DONE
         self.see(member, ob.HookSettled(run.spec.name, run.phase, run.run, report(outcome)))
 
@@ -583,10 +437,6 @@ class Walk:
             announced.phase = "started"
         self.see(member, ob.AckSettled(effect.event_id, effect.attempt, outcome))
 
-    def claim_of(self, member: Member, effect: fx.Acknowledge) -> int:
-        fleet = member.state.cases[effect.event_id].fleet
-        return fleet.sent if fleet is not None and fleet.is_shared else 0
-
     def platform(self) -> None:
         for one in self.events:
             due = one.event.not_before is not None and (one.event.not_before - BEGIN).total_seconds() <= self.now_s
@@ -706,195 +556,6 @@ class Walk:
             if "/groups/" in key and decode_slots(key, stored.value or b"").holders:
                 raise Broken(f"J7: a holder is left: {stored.value!r}")
 
-    # --- the invariants
-
-    def look_at_write(self, member: Member, wish: WriteKey, before: bytes | None) -> None:
-        if before is not None and wish.value is not None and b'"next"' in before:
-            self.look_at_unknown(json.loads(before), json.loads(wish.value))
-        if "/groups/" in wish.key and wish.value is not None:
-            old = decode_slots(wish.key, before) if before is not None else SlotsDocument()
-            self.look_at_slots(member, old, decode_slots(wish.key, wish.value))
-        elif "/events/" in wish.key:
-            self.look_at_event(member, wish, before)
-
-    def look_at_slots(self, member: Member, old: SlotsDocument, new: SlotsDocument) -> None:
-        for holder in new.holders:
-            known = before = old.holder(holder.event)
-            if known is not None and len(known.members) == 1 and known.members.get(member.name, ABSENT_SLOT).vm_id not in (
-                    "", holder.members.get(member.name, ABSENT_SLOT).vm_id):
-                known = None                    # the entry of another machine of its name has been replaced
-            if known is not None and known.granted and not known.counts:
-                known = None                    # all its machines were released: it is granted anew, or not
-            if known is not None and known.granted != holder.granted and not known.waits:
-                raise Broken("J2: a grant was changed")
-            if known is not None and holder.waits and not known.waits:
-                raise Broken("J2: a grant that was lost is waited for")
-            if holder.granted and holder.counts and (known is None or not known.granted):
-                others = used(one for one in new.holders if one.event != holder.event)
-                if others >= self.slots and used(new.holders) > others:
-                    raise Broken(f"J2: {member.name} was granted a slot beside {others} others")
-            others_before = {name: one for name, one in before.members.items() if name != member.name} if before else {}
-            others_after = {name: one for name, one in holder.members.items() if name != member.name}
-            if others_before != others_after:
-                raise Broken(f"J8: {member.name} changed another one's part: {others_before} {others_after}")
-        for gone in old.holders:
-            if new.holder(gone.event) is None and member.name in gone.members and len(gone.members) > 1:
-                raise Broken(f"J8: {member.name} removed an entry of its own with others in it")
-            if new.holder(gone.event) is None and set(gone.members) - {member.name}:
-                self.takeovers += 1
-                self.look_at_takeover(member, {name: own.vm_id for name, own in gone.members.items()})
-            if new.holder(gone.event) is None:
-                for own in gone.members.values():
-                    self.released.pop((gone.event, own.vm_id), None)
-
-    def look_at_release(self, old: SlotsDocument, new: SlotsDocument, name: str, before: bytes, after: bytes | None) -> None:
-        self.look_at_unknown(json.loads(before), json.loads(after or b""))
-        for was, now in zip(old.holders, new.holders, strict=True):
-            for one, own in now.members.items():
-                if own != was.members[one] and (one != name or replace(own, released=False) != was.members[one]):
-                    raise Broken("J8: a release changed more than it releases")
-                if own.released:
-                    self.released.setdefault((now.event, own.vm_id), self.now_s)
-                    self.releases += 1
-
-    def look_at_unknown(self, before: Any, after: Any) -> None:
-        """What this version does not know is kept wherever its place is still there."""
-        if not isinstance(before, dict) or not isinstance(after, dict):
-            return
-        if "next" in before and before["next"] != after.get("next"):
-            raise Broken(f"J8: what the next version has written is lost: {before} {after}")
-        for name in before.keys() & after.keys() - {"holders", "next"}:
-            self.look_at_unknown(before[name], after[name])
-        for holder in before.get("holders", ()):
-            again = next((one for one in after["holders"] if one["event"] == holder["event"]), None)
-            if again is not None and any(
-                    own["vm_id"] == again["members"].get(name, own)["vm_id"] for name, own in holder["members"].items()):
-                self.look_at_unknown(holder, again)
-
-    def look_at_takeover(self, member: Member, silent: dict[str, str]) -> None:
-        """J5, by the model's own log of successful reads."""
-        for name, vm_id in silent.items():
-            key = member_key(name, vm_id)
-            reads = [(revision, when) for known, revision, when in member.reads if known == key]
-            observed_s, last = 0.0, None
-            for revision, when in reads:
-                if last is not None and last[0] == revision:
-                    observed_s += min(when - last[1], 1.5 * BEAT_S)
-                else:
-                    observed_s = 0.0
-                last = revision, when
-            if observed_s < TAKEOVER_S:
-                raise Broken(f"J5: {member.name} took {name}'s slot over after {observed_s:.0f} s of observed silence")
-
-    def look_at_event(self, member: Member, wish: WriteKey, before: bytes | None) -> None:
-        old = decode_event(wish.key, before).members if before is not None else {}
-        new = decode_event(wish.key, wish.value).members if wish.value is not None else {}
-        if {k: v for k, v in old.items() if k != member.name} != {k: v for k, v in new.items() if k != member.name}:
-            raise Broken(f"J8: {member.name} changed another one's readiness")
-        own, own_before = new.get(member.name), old.get(member.name)
-        if own is not None and own_before is not None and own != own_before:
-            place = wish.key, member.name
-            if own.vm_id != own_before.vm_id:
-                self.replaced_s[place] = self.now_s
-            if own.disputed:
-                self.disputed_s[place] = self.now_s
-        was = decode_event(wish.key, before).acknowledgement if before is not None else None
-        now = decode_event(wish.key, wish.value).acknowledgement if wish.value is not None else None
-        if was is not None and now is not None and now.n < was.n:
-            raise Broken("J8: a claim number fell")
-        if now is not None and now.by is not None and now.by != member.name and now != was:
-            raise Broken("J8: a claim for another machine")
-
-    def look_at_post(self, member: Member, announced: Announced, effect: fx.Acknowledge, confirmed_s: float) -> None:
-        self.posts += 1
-        case = member.state.cases[effect.event_id]
-        if not effect.is_guarded:
-            return
-        if self.released.get((announced.digest, member.vm_id), math.inf) < confirmed_s:
-            raise Broken(f"J3: {member.name} acknowledges with a slot that was released")
-        if announced.phase == "scheduled" and case.fleet is not None and case.fleet.is_shared:
-            self.look_at_everyone(announced, confirmed_s)
-        elif announced.phase == "scheduled":
-            self.look_at_consent(member, announced)
-        if case.fleet is not None and case.fleet.is_shared:
-            sent = self.claim_of(member, effect)
-            for post in announced.posts:
-                again = post.claim == sent and post.place == member.place and post.outcome is AckOutcome.LOST
-                if post.claim and post.claim >= sent and not again and post.at_s > self.restored_s:
-                    raise Broken(f"J4: {member.name} acknowledges again with claim {sent} after {post.claim}")
-        self.look_at_others(member, announced)
-
-    def look_at_everyone(self, announced: Announced, confirmed_s: float) -> None:
-        """J1 of all machines named; of two of one name it is the one whose entry stands, and only while the other one has
-        not had time to dispute that."""
-        key = event_key(announced.digest)
-        stored = self.store.read(key)
-        event = decode_event(key, stored.value) if stored.value is not None else None
-        for place in announced.machines:
-            named = self.members[place]
-            own = event.members.get(named.name) if event is not None else None
-            if own is None or own.vm_id == named.vm_id:
-                self.look_at_consent(named, announced)
-                continue
-            replaced_s = self.replaced_s.get((key, named.name), math.inf)
-            if self.disputed_s.get((key, named.name), math.inf) < confirmed_s or (
-                    replaced_s < named.settled_at.get(announced.event.id, -1.0) < confirmed_s and not own.disputed):
-                raise Broken(f"J1: two machines are called {named.name}, and both write")
-
-    def look_at_consent(self, named: Member, announced: Announced) -> None:
-        """J1. What an agent could not write yet, and a recovery by hand that was told "too late", are the exceptions; and
-        what it has not written anew into a store that was restored."""
-        event_id = announced.event.id
-        if named.settled_at.get(event_id, -1.0) < self.restored_s:
-            return
-        known = named.state.hooks.get("drain")
-        case = named.state.cases.get(event_id)
-        if known is not None and known.stage in (Stage.PREPARED,) and known.prepared_for and named.is_in_boot(event_id):
-            return
-        if case is None and not named.is_up:
-            return
-        if named.settled_boot.get(event_id) != named.boot or event_id in named.told_late:
-            return
-        since = named.recovered_s.get(event_id)
-        if since is not None and named.settled_at.get(event_id, -1.0) <= since:
-            return                          # its retraction is not written yet: recover does not wait for the store
-        if case is not None and case.fleet is not None and not case.fleet.takes_slot:
-            return
-        if case is not None and case.phase is Phase.PREPARING and named.settled_at.get(event_id, -1.0) <= named.prepared_s:
-            return
-        raise Broken(f"J1: {named.name} has not agreed: {case.phase.value if case else 'no case'}, hook {known}")
-
-    def look_at_others(self, member: Member, announced: Announced) -> None:
-        """Of what J2 and J3 are for: no acknowledgement with a granted slot while as many other events, of members that
-        the store could be reached by and that were not taken over, are prepared for."""
-        away = set()
-        for other in self.members:
-            if other.group != member.group or other.name == member.name or self.has_namesake(other):
-                continue
-            known = other.state.hooks.get("drain")
-            if known is None or known.stage is Stage.QUEUED or not known.needs_recover:
-                continue
-            for event_id in known.wanted_by or (known.event_id,):
-                case = other.state.cases.get(event_id)
-                if event_id == announced.event.id or case is None or other.settled_at.get(event_id, -1.0) < max(
-                        other.prepared_s, self.restored_s):
-                    continue
-                if case.fleet is None or case.fleet.view.slot not in (SlotState.GRANTED, SlotState.NOT_GRANTED):
-                    continue
-                away.add((event_id, other.name))
-        key = slots_key(member.group)
-        stored = self.store.read(key)
-        slots = decode_slots(key, stored.value) if stored.value is not None else SlotsDocument()
-        for event_id, name in away:
-            digest = next(one.digest for one in self.events if one.event.id == event_id)
-            holder = slots.holder(digest)
-            if holder is None and not self.takeovers:
-                raise Broken(f"J2: {name} is prepared for {event_id} and is not entered")
-
-
-    def has_namesake(self, member: Member) -> bool:
-        return sum(one.name == member.name for one in self.members) > 1
-
 
 def with_unknown(key: str, value: bytes, member: Member) -> bytes:
     """A document as the next version would have written it: with members that this one does not know."""
@@ -908,4 +569,3 @@ def with_unknown(key: str, value: bytes, member: Member) -> bytes:
     if claim is not None and claim.get("vm_id") == member.vm_id:
         claim["next"] = "claim"
     return json.dumps(document, separators=(",", ":")).encode()
-
