@@ -478,6 +478,14 @@ def test_an_acknowledgement_by_another_machine_ends_being_held():
     assert phase(one) is Phase.ACKNOWLEDGED
 
 
+def test_the_answer_to_a_second_acknowledgement_is_recorded_after_that_of_another_machine():
+    one = claimant()
+    seen(one, says="ready", claim=2, claimed_by="vm-2", result=200)
+    before = phase(one)
+    one.see(ob.AckSettled("e1", 1, AckOutcome.ACCEPTED))
+    assert [entry.what for entry in one.entries][-1] is EntryKind.ACK_ACCEPTED and phase(one) is before
+
+
 def test_an_unconfirmed_acknowledgement_whose_claim_went_to_another_machine_is_not_sent_again():
     one = claimant().see(ob.AckSettled("e1", 1, AckOutcome.LOST))
     seen(one, says="ready", claim=2, claimed_by="vm-2")

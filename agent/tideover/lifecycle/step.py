@@ -179,7 +179,11 @@ def _shortened(report: HookReport) -> HookReport:
 
 def on_acknowledgement_settled(transition: Transition, seen: ob.AckSettled) -> None:
     case = transition.state.cases.get(seen.event_id)
-    if case is None or seen.attempt != case.ack_attempts or case.acknowledged:
+    if case is None or seen.attempt != case.ack_attempts:
+        return
+    if case.acknowledged:
+        if seen.outcome is ob.AckOutcome.ACCEPTED:      # a second one: another machine's had been read meanwhile
+            transition.record(case.id, ACKNOWLEDGEMENT_ENTRIES[seen.outcome], seen.reason)
         return
     if seen.outcome is ob.AckOutcome.ACCEPTED:
         transition.state = transition.state.with_settled(case.id)
