@@ -64,6 +64,9 @@ class Invariants:
         self.note_grants(member.group, old, new)
         for holder in new.holders:
             known = before = old.holder(holder.event)
+            for name, own in before.members.items() if before is not None else ():
+                if name in holder.members and holder.members[name].vm_id != own.vm_id:
+                    self.released.pop((holder.event, own.vm_id), None)      # with the entry that another machine has replaced
             if known is not None and len(known.members) == 1 and known.members.get(member.name, NO_SLOT).vm_id not in (
                     "", holder.members.get(member.name, NO_SLOT).vm_id):
                 known = None                    # the entry of another machine of its name has been replaced
