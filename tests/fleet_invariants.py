@@ -21,6 +21,7 @@ from tideover.fleet_documents import (
 from tideover.lifecycle import Phase, Stage
 from tideover.lifecycle.fleet_rules import used
 from tideover.lifecycle.fleet_session import WriteKey
+from tideover.model import READY
 from tideover.observations import AckOutcome, SlotState
 
 TAKEOVER_S = 60.0
@@ -40,8 +41,11 @@ class Invariants:
         self.posts = self.takeovers = self.releases = 0
         self.restored_s = -1.0                                  # when the store was restored or emptied
         self.released: dict[tuple[str, str], float] = {}        # digest, VM id -> since when
-        self.replaced_s: dict[tuple[str, str], float] = {}      # key, name -> when another VM's entry was replaced
+        self.owners: dict[tuple[str, str], list[tuple[float, str]]] = {}    # key, name -> since when which VM's entry it is
         self.disputed_s: dict[tuple[str, str], float] = {}
+        self.claims: dict[str, list[tuple[float, str, int]]] = {}           # key -> since when whose claim with which number
+        self.granted: dict[tuple[str, str], list[tuple[float, frozenset[str]]]] = {}    # group, digest -> which VMs have it
+        self.slotless_s: dict[tuple[str, str], float] = {}      # key, name -> since when it is ready without a granted slot
 
     def claim_of(self, member: Member, effect: fx.Acknowledge) -> int:
         fleet = member.state.cases[effect.event_id].fleet
@@ -57,8 +61,12 @@ class Invariants:
             self.look_at_event(member, wish, before)
 
     def look_at_slots(self, member: Member, old: SlotsDocument, new: SlotsDocument) -> None:
+        self.note_grants(member.group, old, new)
         for holder in new.holders:
             known = before = old.holder(holder.event)
+            for name, own in before.members.items() if before is not None else ():
+                if name in holder.members and holder.members[name].vm_id != own.vm_id:
+                    self.released.pop((holder.event, own.vm_id), None)      # with the entry that another machine has replaced
             if known is not None and len(known.members) == 1 and known.members.get(member.name, NO_SLOT).vm_id not in (
                     "", holder.members.get(member.name, NO_SLOT).vm_id):
                 known = None                    # the entry of another machine of its name has been replaced
@@ -86,11 +94,19 @@ class Invariants:
                 for own in gone.members.values():
                     self.released.pop((gone.event, own.vm_id), None)
 
-    def look_at_release(self, old: SlotsDocument, new: SlotsDocument, name: str, before: bytes, after: bytes | None) -> None:
-        self.look_at_unknown(json.loads(before), json.loads(after or b""))
+    def note_grants(self, group: str, old: SlotsDocument, new: SlotsDocument) -> None:
+        for digest in {one.event for one in (*old.holders, *new.holders)}:
+            holder = new.holder(digest)
+            having = frozenset(own.vm_id for own in holder.members.values() if holder.granted and not own.released) \
+                if holder is not None else frozenset()
+            self.granted.setdefault((group, digest), []).append((self.now_s, having))
+
+    def look_at_release(self, member: Member, old: SlotsDocument, new: SlotsDocument, before: bytes, after: bytes) -> None:
+        self.note_grants(member.group, old, new)
+        self.look_at_unknown(json.loads(before), json.loads(after))
         for was, now in zip(old.holders, new.holders, strict=True):
             for one, own in now.members.items():
-                if own != was.members[one] and (one != name or replace(own, released=False) != was.members[one]):
+                if own != was.members[one] and (one != member.name or replace(own, released=False) != was.members[one]):
                     raise Broken("J8: a release changed more than it releases")
                 if own.released:
                     self.released.setdefault((now.event, own.vm_id), self.now_s)
@@ -131,14 +147,20 @@ class Invariants:
         if {k: v for k, v in old.items() if k != member.name} != {k: v for k, v in new.items() if k != member.name}:
             raise Broken(f"J8: {member.name} changed another one's readiness")
         own, own_before = new.get(member.name), old.get(member.name)
-        if own is not None and own_before is not None and own != own_before:
-            place = wish.key, member.name
-            if own.vm_id != own_before.vm_id:
-                self.replaced_s[place] = self.now_s
-            if own.disputed:
-                self.disputed_s[place] = self.now_s
+        place = wish.key, member.name
+        if own is not None and (own_before is None or own.vm_id != own_before.vm_id):
+            self.owners.setdefault(place, []).append((self.now_s, own.vm_id))
+        if own is not None and own.disputed and (own_before is None or not own_before.disputed):
+            self.disputed_s[place] = self.now_s
+        is_slotless = own is not None and own.state == READY and own.slot is False
+        if not is_slotless:
+            self.slotless_s.pop(place, None)
+        elif own_before is None or own_before.slot is not False:
+            self.slotless_s[place] = self.now_s
         was = decode_event(wish.key, before).acknowledgement if before is not None else None
         now = decode_event(wish.key, wish.value).acknowledgement if wish.value is not None else None
+        if now is not None and now != was:
+            self.claims.setdefault(wish.key, []).append((self.now_s, now.vm_id, now.n))
         if was is not None and now is not None and now.n < was.n:
             raise Broken("J8: a claim number fell")
         if now is not None and now.by is not None and now.by != member.name and now != was:
@@ -151,6 +173,8 @@ class Invariants:
             return
         if self.released.get((announced.digest, member.vm_id), math.inf) < confirmed_s:
             raise Broken(f"J3: {member.name} acknowledges with a slot that was released")
+        if self.restored_s < 0:
+            self.look_at_right(member, announced, effect, confirmed_s)
         if announced.phase == "scheduled" and case.fleet is not None and case.fleet.is_shared:
             self.look_at_everyone(announced, confirmed_s)
         elif announced.phase == "scheduled":
@@ -163,19 +187,35 @@ class Invariants:
                     raise Broken(f"J4: {member.name} acknowledges again with claim {sent} after {post.claim}")
         self.look_at_others(member, announced)
 
+    def look_at_right(self, member: Member, announced: Announced, effect: fx.Acknowledge, confirmed_s: float) -> None:
+        """J3: at its last look at the store it had a granted slot, and its own claim with the number it acknowledges by."""
+        fleet = member.state.cases[effect.event_id].fleet
+        assert fleet is not None
+        having = self.granted.get((member.group, announced.digest), [])
+        last = max((at_s for at_s, _ in having if at_s <= confirmed_s), default=math.inf)
+        if fleet.is_limited and fleet.takes_slot and not any(
+                member.vm_id in vm_ids for at_s, vm_ids in having if at_s >= last):
+            raise Broken(f"J3: {member.name} acknowledges without a granted slot")
+        claims = [(vm_id, n) for at_s, vm_id, n in self.claims.get(event_key(announced.digest), ()) if at_s <= confirmed_s]
+        if fleet.is_shared and claims[-1:] != [(member.vm_id, fleet.sent)]:
+            raise Broken(f"J3: {member.name} acknowledges without a claim of its own: {claims} {fleet.sent}")
+
     def look_at_everyone(self, announced: Announced, confirmed_s: float) -> None:
-        """J1 of all machines named; of two of one name it is the one whose entry stands, and only while the other one has
-        not had time to dispute that."""
+        """J1 of all machines named; of two of one name it is the one whose entry the last look at the store has shown, and
+        only while the other one has not had time to dispute that."""
         key = event_key(announced.digest)
         stored = self.store.read(key)
         event = decode_event(key, stored.value) if stored.value is not None else None
         for place in announced.machines:
             named = self.members[place]
             own = event.members.get(named.name) if event is not None else None
-            if own is None or own.vm_id == named.vm_id:
+            if self.restored_s < self.slotless_s.get((key, named.name), math.inf) < confirmed_s:
+                raise Broken(f"J3: {named.name} is ready without a granted slot")
+            owners = [one for one in self.owners.get((key, named.name), ()) if one[0] <= confirmed_s]
+            if own is None or not owners or owners[-1][1] == named.vm_id:
                 self.look_at_consent(named, announced)
                 continue
-            replaced_s = self.replaced_s.get((key, named.name), math.inf)
+            replaced_s = owners[-1][0] if len(owners) > 1 else math.inf
             if self.disputed_s.get((key, named.name), math.inf) < confirmed_s or (
                     replaced_s < named.settled_at.get(announced.event.id, -1.0) < confirmed_s and not own.disputed):
                 raise Broken(f"J1: two machines are called {named.name}, and both write")

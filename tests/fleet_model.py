@@ -53,6 +53,7 @@ class Walk(Invariants):
         self.members = [Member(place, f"vm-{place + 1}", groups[place]) for place in range(self.pick((3, 3, 4)))]
         if two_of_a_name:
             self.members[-1] = Member(len(self.members) - 1, "vm-1", groups[0])
+        self.has_next_version = next_version
         for member in self.members if next_version else ():
             member.is_next = self.chance.random() < 0.5
         self.policy = Policy(hooks=(hook("drain", 10, timeout_s=10.0),),
@@ -410,7 +411,7 @@ class Walk(Invariants):
             return
         if self.chance.random() < (0.6 if self.is_hostile else 0.1):      # frozen between its last check and the request: no store can fence that
             member.frozen_until_s = self.now_s + self.pick((2.0, 20.0, 50.0))
-            member.thawing = effect, self.claim_of(member, effect)
+            member.thawing = effect, self.claim_of(member, effect), confirmed.read_raw_s - RAW_S
             return
         announced = next(one for one in self.events if one.event.id == effect.event_id)
         self.look_at_post(member, announced, effect, confirmed.read_raw_s - RAW_S)
@@ -420,10 +421,10 @@ class Walk(Invariants):
         """Sent after the freeze, whatever has become of its claim: a second acknowledgement at worst, for what was agreed
         to under an open claim cannot be taken back."""
         assert member.thawing is not None
-        (effect, claim), member.thawing = member.thawing, None
+        (effect, claim, confirmed_s), member.thawing = member.thawing, None
         announced = next(one for one in self.events if one.event.id == effect.event_id)
         if effect.is_guarded and claim and announced.phase == "scheduled" and not announced.posts:
-            self.look_at_everyone(announced, -1.0)
+            self.look_at_everyone(announced, confirmed_s)
         self.send(member, announced, effect, claim)
 
     def send(self, member: Member, announced: Announced, effect: fx.Acknowledge, claim: int) -> None:
@@ -490,7 +491,7 @@ class Walk(Invariants):
             return
         backup = self.backup if self.chance.random() < 0.7 else {}
         self.store.restore(backup)
-        self.restored_s, self.released = self.now_s, {}
+        self.restored_s, self.released, self.owners, self.disputed_s = self.now_s, {}, {}, {}
         self.left_by_restore.update(backup)
         for member in self.members:
             member.reads.clear()
@@ -503,9 +504,9 @@ class Walk(Invariants):
             return
         slots = decode_slots(key, known.value)
         after = release_slots(slots, member.name)
-        wish = WriteKey(key, encode(stamped(after, self.new_write())), known.revision)
-        if after != slots and self.store.write(wish):
-            self.look_at_release(slots, after, member.name, known.value, wish.value)
+        value = encode(stamped(after, self.new_write()))
+        if after != slots and self.store.write(WriteKey(key, value, known.revision)):
+            self.look_at_release(member, slots, after, known.value, value)
 
     def crash(self, member: Member) -> None:
         """The process ends; what it had sent may still arrive."""
@@ -517,6 +518,8 @@ class Walk(Invariants):
 
     def restart(self, member: Member) -> None:
         member.is_up = True
+        if self.has_next_version:
+            member.is_next = self.chance.random() < 0.5
         sessions = self.sessions(member)
         for one in self.events:
             if one.event.id in member.state.cases or any(left.event_id == one.event.id for left in member.state.leaving):

@@ -113,7 +113,8 @@ class Member:
     views: dict[str, FleetView] = field(default_factory=dict)
     phases: dict[str, str] = field(default_factory=dict)
     confirmed: tuple[fx.Acknowledge, Confirmation, int] | None = None
-    thawing: tuple[fx.Acknowledge, int] | None = None       # frozen before an acknowledgement that it will send
+    thawing: tuple[fx.Acknowledge, int, float] | None = None    # frozen before an acknowledgement that it will send: its
+                                                                # claim, and when it looked at the store last
     beat_s: float = -1e9
     beats: int = 0
     reads: list[tuple[str, str | None, float]] = field(default_factory=list)    # key, revision, when: for J5

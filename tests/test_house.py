@@ -1,11 +1,11 @@
-"""The house has floors, and imports go down only; below the effects nothing can touch the world."""
+"""The package has floors, and imports go down only; below the effects nothing can touch the world."""
 import ast
 import tomllib
 from graphlib import TopologicalSorter
 
 from source_trees import PACKAGE as HOUSE, nodes
 
-FLOORS = [      # ground floor first; a name is a file or a folder of the package
+FLOORS = [      # lowest first; a name is a file or a folder of the package
     {"__init__", "model", "errors", "platforms", "stores", "text_safety"},
     {"observations", "effects", "policy", "settings", "timekeeping", "service_manager",
      "humanize", "fleet_documents"},
@@ -14,9 +14,9 @@ FLOORS = [      # ground floor first; a name is a file or a folder of the packag
     {"record"},
     {"status", "html", "findings", "fleet_status"},
     {"client_windows"},     # what the client library needs of Windows; the library needs nothing else
-    {"threads", "client", "lean_imports"},    # an exception that nobody foresaw ends no process
+    {"threads", "client", "lean_imports"},    # an unforeseen exception ends no process
     {"winapi"},     # the calls of Windows, and nothing more
-    {"system"},     # the choice between the systems, for what several hands need
+    {"system"},     # the choice between the systems, for what several packages need
     {"http_client", "http_server"},
     {"http_tls"},
     {"journal", "sources", "hooks", "pause", "clock", "api", "simulator", "config_file", "logs", "sd_notify",

@@ -1,4 +1,4 @@
-"""Which configuration file is read, its drop-ins, and how; its keys are judged by `settings`."""
+"""Which configuration file is read, how, its drop-ins (conf.d) in their order; its keys are judged by `settings`."""
 from __future__ import annotations
 
 import errno

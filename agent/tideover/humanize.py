@@ -1,4 +1,5 @@
-"""How durations, timestamps, offsets and countdowns are written for people. Pure but for the local time zone."""
+"""How durations, timestamps, relative times ("5 min ago"), offsets and countdowns are written for people. Pure but for
+the local time zone."""
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -26,7 +26,7 @@ _OPENSSL_DIGESTS = "_hashlib"       # which loads libcrypto; `hashlib` has all t
 _OWN_DIGESTS = ("_md5", "_sha1", "_sha3", "_blake2", *(
     ("_sha2",) if sys.version_info >= (3, 12) else ("_sha256", "_sha512")))
 _BUILT_ON_THEM = ("requests", "urllib3", "http", "hashlib", "hmac")
-_WHATEVER = (ImportError, AttributeError, NameError, TypeError, ValueError, LookupError, AssertionError, OSError,
+_LOAD_ERRORS = (ImportError, AttributeError, NameError, TypeError, ValueError, LookupError, AssertionError, OSError,
              RuntimeError)
 
 
@@ -68,7 +68,7 @@ def load_requests() -> None:
             import urllib.request  # noqa: F401
         with _standing_in(_UNUSED, (*_ABSENT, *digests)):
             import requests.adapters
-    except _WHATEVER:
+    except _LOAD_ERRORS:
         for name in set(sys.modules) - before:
             if name.partition(".")[0] in _BUILT_ON_THEM:
                 del sys.modules[name]

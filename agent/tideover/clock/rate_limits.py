@@ -1,4 +1,5 @@
-"""How often each time server may be asked: the spacing by kind of source, the credit, kiss-o'-death (RATE, DENY)."""
+"""How often each time server may be asked: the spacing by kind of source, the credit, kiss-o'-death (RATE, DENY,
+RSTR)."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping

@@ -1,4 +1,5 @@
-"""Writing and reading the journal: transactions, limits of rows, pruning, queries of events and pauses; a lost file."""
+"""Writing and reading the journal: transactions, limits of rows, pruning (retention), queries of events
+and pauses; a lost file."""
 from __future__ import annotations
 
 import contextlib

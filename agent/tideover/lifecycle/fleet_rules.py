@@ -1,4 +1,5 @@
-"""The rules of slots, takeovers, claims and shared events: a document as read to the document to be written. Pure.
+"""The rules of slots, takeovers (after which silence, by kind), claims and shared events: a document as
+read to the document to be written. Pure.
 
 Each function returns the document it was given where there is nothing to write. What keeps these rules true for
 several agents is that a write is conditional: it counts only if the document is still the one that was read.

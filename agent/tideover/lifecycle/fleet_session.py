@@ -1,4 +1,5 @@
-"""The steps of one exchange with the store: what is read and written in which order, conflicts, silence. Pure.
+"""The steps of one exchange with the store: what is read and written in which order, conflicts, how silence
+is observed. Pure.
 
 The caller carries out a session's operations; nothing here touches a store.
 

@@ -1,4 +1,5 @@
-"""The state's values: phases, cases, hook stages; which pauses end an event; how many events are remembered. Pure."""
+"""The state's values: phases, cases, hook stages; which pauses end an event; how many ended events stay in memory.
+Pure."""
 from __future__ import annotations
 
 import enum

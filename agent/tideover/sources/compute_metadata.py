@@ -1,4 +1,4 @@
-"""The words and formats of Google Compute Engine's metadata server; their events. Pure.
+"""The words and formats of Google Compute Engine's metadata server; their events and the kind of each. Pure.
 
 Yandex Cloud has the same keys and words. No key names an event, so the ids are made here, from what does not change
 while the event lasts. Formats: cloud.google.com/compute/docs, "Get live migration notices", "Monitor and plan for a

@@ -1,5 +1,5 @@
-"""The Windows service's name, account, failure actions, event numbers, accepted controls and watchdog. No call of
-Windows.
+"""The Windows service's name, account, recovery (failure) actions, event numbers, accepted controls and
+watchdog. No call of Windows.
 
 Implements `service_manager.ServiceManager`. The controls arrive on another thread than the agent's, and may arrive
 before the agent is there to take them.
