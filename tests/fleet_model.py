@@ -419,11 +419,12 @@ class Walk(Invariants):
 
     def post_unfenced(self, member: Member) -> None:
         """Sent after the freeze, whatever has become of its claim: a second acknowledgement at worst, for what was agreed
-        to under an open claim cannot be taken back."""
+        to under an open claim cannot be taken back, unless the store loses that claim during the freeze."""
         assert member.thawing is not None
         (effect, claim, confirmed_s), member.thawing = member.thawing, None
         announced = next(one for one in self.events if one.event.id == effect.event_id)
-        if effect.is_guarded and claim and announced.phase == "scheduled" and not announced.posts:
+        if effect.is_guarded and claim and announced.phase == "scheduled" and not announced.posts and \
+                self.restored_s < confirmed_s:
             self.look_at_everyone(announced, confirmed_s)
         self.send(member, announced, effect, claim)
 
