@@ -171,7 +171,8 @@ class Invariants:
         case = member.state.cases[effect.event_id]
         if not effect.is_guarded:
             return
-        if self.released.get((announced.digest, member.vm_id), math.inf) < confirmed_s:
+        # Of two machines of one name each replaces the other's entry, and what was released with it.
+        if not self.has_namesake(member) and self.released.get((announced.digest, member.vm_id), math.inf) < confirmed_s:
             raise Broken(f"J3: {member.name} acknowledges with a slot that was released")
         if self.restored_s < 0:
             self.look_at_right(member, announced, effect, confirmed_s)
