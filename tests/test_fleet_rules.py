@@ -237,6 +237,13 @@ def test_two_machines_of_one_name_are_not_acknowledged_for_and_a_rebuilt_one_is(
     assert not_ready(disputed)[0][1] == "two machines of this name write to the store"
 
 
+def test_the_consent_of_another_machine_of_this_name_is_not_replaced_while_the_acknowledgement_may_be_on_its_way():
+    """That machine could recover, and would not be told that it is too late."""
+    assert write_event(agreed(), AGAIN, ready(), SlotState.NONE) == agreed()
+    gone = write_event(agreed(), AGAIN, ready(), SlotState.NONE, rival_is_silent=True)
+    assert gone.members["vm-1"].vm_id == AGAIN.vm_id
+
+
 def test_the_last_machine_that_sees_the_event_removed_deletes_its_document():
     gone = wish(names=BOTH, slot=SlotWish.LEAVE, leaves=True)
     left = write_event(agreed(), ONE, gone, SlotState.NONE)

@@ -297,6 +297,10 @@ def _entered(event: EventDocument, me: FleetMember, wish: Coordinate, slot: Slot
         return event
     if own is not None and own.vm_id != me.vm_id and own.rival == me.vm_id:
         return _with_entry(event, me, replace(own, disputed=True))
+    claim = event.acknowledgement
+    if own is not None and own.vm_id != me.vm_id and own.state == READY and claim is not None and claim.is_open and \
+            not rival_is_silent:
+        return event                    # its owner could not withdraw it any longer, and no warning would be logged
     rival = "" if own is None else own.vm_id if own.vm_id != me.vm_id else own.rival
     waits = bool(rival) and not rival_is_silent and wish.says == READY
     has_slot = None if slot is SlotState.NONE else slot is SlotState.GRANTED
