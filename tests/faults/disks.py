@@ -95,7 +95,15 @@ class BreakingDisk:
             pytest.skip(f"no loop device with ext4 here: {trouble}")
 
     def _mount(self) -> None:
-        mount("-o", "loop", str(self._image), str(self.place))
+        """The kernel gives a loop device back some time after its unmounting: until then a new one may be refused."""
+        for tries_left in range(20, -1, -1):
+            try:
+                mount("-o", "loop", str(self._image), str(self.place))
+                break
+            except subprocess.CalledProcessError:
+                if not tries_left:
+                    raise
+                time.sleep(0.1)
         self.place.chmod(0o711)
 
     def give_up(self) -> None:
