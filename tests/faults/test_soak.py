@@ -44,7 +44,7 @@ PLAIN_EVENTS, APART_S = (12 if TIMES == 1 else 36), 10_800.0
 LARGER_AT_MOST = 1.05
 # What is left after the quiet time are the rows of the last plain events and of the pauses before them, of one of each more
 # or less, and what was recorded of the last ten, which took more or fewer polls.
-OF_ONE_EVENT = {"rows": 40, "journal_kib": 64}
+OF_ONE_EVENT = {"rows": 15, "journal_kib": 32}
 CLIENT_EVERY_S, POLL_FAULT_EVERY_S, GOOD_BETWEEN = 0.05, 0.1, 2
 KEEP_S = 600.0
 CONFIGURATION = """
