@@ -311,7 +311,7 @@ class FleetSessions:
             known = decode_member(key, read.value) if read.value is not None else None
             newer = replace(entry, beat=known.beat + 1, extra=known.extra) if known is not None else entry
             self.memory.named.update(known.events if known is not None else ())
-            if known is not None and slots_key(known.group) != slots_key(self.me.group):
+            if known is not None and slots_key(known.group) != self._slots_key:
                 yield from self._change(slots_key(known.group), decode_slots,
                                         lambda slots: give_back_past(slots, self.me, frozenset()))
             if (yield from self._write(key, newer, read)):
@@ -323,7 +323,7 @@ class FleetSessions:
         """Given the digests of all events that this machine has anything to write for, take it out of every other one:
         a store that was restored from a backup shows what it has left long ago, and after a lost journal it does not
         know what it had written."""
-        yield from self._change(slots_key(self.me.group), decode_slots,
+        yield from self._change(self._slots_key, decode_slots,
                                 lambda slots: give_back_past(slots, self.me, coordinated))
         for digest in sorted(self.memory.named - coordinated):
             yield from self._change(event_key(digest), decode_event, lambda event: leave_event(event, self.me))
