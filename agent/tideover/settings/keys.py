@@ -1,5 +1,6 @@
-"""THE table of the configuration: each key's type, default, range and text. Reading, showing, the default file follow
-it.
+"""The table of the configuration: each key's type, default, range and text.
+
+Reading, showing and the default file follow from it.
 
 A row's default is written as the file would write it and goes through the same reading. None as a default means that
 it follows another key, as the row says. Ranges stand beside their reasons.
