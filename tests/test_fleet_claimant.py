@@ -128,13 +128,19 @@ def test_a_claimant_that_stops_between_its_look_at_the_store_and_the_request_loo
         ends_well(claimant.fleet, event)
 
 
+def peer_that_replaced(claimant, event, stopped_s):
+    """Wait until another machine has acknowledged in place of the one that was stopped then; return its name."""
+    claimant.machine.until(lambda: claimant.fleet.acknowledgements(event), REPLACED_WITHIN_S)
+    print(f"\nreplaced after {time.monotonic() - stopped_s:.1f} s")
+    [peer] = claimant.fleet.acknowledgements(event)
+    return peer
+
+
 @pytest.mark.extra      # its claim is replaced after 30 s of silence
 def test_a_claimant_that_is_stopped_before_its_last_look_reads_that_it_was_replaced_and_sends_nothing(tmp_path):
     with stopped_claimant(tmp_path, "confirmed") as (claimant, event):
         stopped = time.monotonic()
-        claimant.machine.until(lambda: claimant.fleet.acknowledgements(event), REPLACED_WITHIN_S)
-        print(f"\nreplaced after {time.monotonic() - stopped:.1f} s")
-        [peer] = claimant.fleet.acknowledgements(event)
+        peer = peer_that_replaced(claimant, event, stopped)
         claimant.resume()
         by = acknowledged_by(claimant.fleet)
         assert peer != "vm-1" and by == {name: "this machine" if name == peer else peer for name in by}
@@ -148,9 +154,7 @@ def test_a_claimant_that_is_stopped_after_its_last_look_sends_a_second_acknowled
     """No store can prevent it: the platform answers 200 to both."""
     with stopped_claimant(tmp_path, "sending") as (claimant, event):
         stopped = time.monotonic()
-        claimant.machine.until(lambda: claimant.fleet.acknowledgements(event), REPLACED_WITHIN_S)
-        print(f"\nreplaced after {time.monotonic() - stopped:.1f} s")
-        [peer] = claimant.fleet.acknowledgements(event)
+        peer = peer_that_replaced(claimant, event, stopped)
         claimant.machine.until(lambda: time.monotonic() - stopped > 35.0)
         claimant.resume()
         claimant.machine.until(lambda: len(claimant.fleet.acknowledgements(event)) == 2)
